@@ -1,0 +1,10 @@
+"""Forms of a weight: each can be applied, counted and packed."""
+
+from reparam_core.parametrizations.base import Leaf, Parametrization, unpack
+from reparam_core.parametrizations.dense import Dense
+from reparam_core.parametrizations.low_rank import LowRank
+from reparam_core.parametrizations.quantized import Quantized
+from reparam_core.parametrizations.sparse import Sparse
+from reparam_core.parametrizations.sum import Sum
+
+__all__ = ["Dense", "Leaf", "LowRank", "Parametrization", "Quantized", "Sparse", "Sum", "unpack"]

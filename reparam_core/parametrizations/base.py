@@ -1,0 +1,146 @@
+"""What every form of a weight promises."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from reparam_core.errors import ReparamError
+
+Spec = dict[str, Any]
+FORMS: dict[str, type[Parametrization]] = {}
+
+
+@dataclass(frozen=True)
+class Leaf:
+    """What the next step of a recipe works on: a dense matrix inside a form.
+
+    `mask` (same shape, True where kept) is there when an earlier step pruned: the next step must leave zeros zero.
+    """
+
+    path: str
+    weight: Tensor  # (out, in)
+    mask: Tensor | None = None
+
+
+class Parametrization(nn.Module, ABC):
+    """A weight W of shape (out_features, in_features) in some form; it never holds a bias, which is the module's own."""
+
+    form: ClassVar[str]
+    shape: tuple[int, int]
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        if "form" in cls.__dict__:
+            FORMS[cls.form] = cls
+
+    @abstractmethod
+    def dense(self) -> Tensor:
+        """The matrix itself, float32 of shape (out, in)."""
+
+    @abstractmethod
+    def stored(self, storage: torch.dtype) -> Parametrization:
+        """The same form with every float rounded to what the file keeps."""
+
+    @property
+    @abstractmethod
+    def tensors(self) -> dict[str, Callable[[], Tensor]]:
+        """The packed tensors by name, each made when asked for."""
+
+    @property
+    @abstractmethod
+    def nbytes(self) -> int:
+        """Bytes of the packed tensors, known without packing."""
+
+    @property
+    @abstractmethod
+    def parameters_kept(self) -> int:
+        """How many numbers the form keeps, whatever their width."""
+
+    @property
+    def operations(self) -> int:
+        """Multiply-adds that one input vector needs in theory."""
+        return self.parameters_kept
+
+    @property
+    def kernel(self) -> str:
+        """What `forward` really runs here, in words."""
+        return "dense matrix product"
+
+    @abstractmethod
+    def spec(self) -> Spec:
+        """What `unpack` needs beside the tensors: plain JSON."""
+
+    @classmethod
+    @abstractmethod
+    def from_packed(cls, spec: Spec, tensors: dict[str, Tensor]) -> Parametrization:
+        """The form that `spec` and its packed tensors describe."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """x @ Wᵀ in x's dtype; x is (..., in), the answer (..., out)."""
+        return nn.functional.linear(x, self._materialized(x.dtype))
+
+    def lookup(self, ids: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
+        """Rows of W, as an embedding reads them: ids (...), answer (..., in)."""
+        return nn.functional.embedding(ids, self._materialized(dtype))
+
+    def leaves(self) -> list[Leaf]:
+        """The dense matrices that a further step may turn into another form."""
+        return []
+
+    def replace(self, path: str, leaf: Parametrization) -> Parametrization:
+        """This form with the leaf at `path` in another form."""
+        raise ReparamError(f"A {self.form} form has no part '{path}'.", "Name one of its leaves.")
+
+    def materialize(self, dtype: torch.dtype) -> None:
+        """Make what `forward` needs in this dtype now, so that the first call does not pay for it."""
+        self._materialized(dtype)
+
+    def pack(self) -> tuple[Spec, dict[str, Tensor]]:
+        """The form as plain JSON and plain tensors, `unpack`'s inverse."""
+        return self.spec(), {name: make() for name, make in self.tensors.items()}
+
+    def _materialized(self, dtype: torch.dtype) -> Tensor:
+        """The dense matrix in x's dtype, kept after the first call (two threads may both make it: the same values)."""
+        kept: Tensor | None = self.__dict__.get("_running")
+        if kept is None or kept.dtype != dtype:
+            kept = self.dense().to(dtype)
+            self.__dict__["_running"] = kept
+        return kept
+
+
+def unpack(spec: Spec, tensors: dict[str, Tensor]) -> Parametrization:
+    """The form that `pack` wrote. Raises ReparamError where the form is unknown or a tensor is missing."""
+    kind = FORMS.get(str(spec.get("form")))
+    if kind is None:
+        raise ReparamError(f"Unknown form of a weight: {spec.get('form')!r}.", f"Known: {', '.join(sorted(FORMS))}.")
+    try:
+        return kind.from_packed(spec, tensors)
+    except KeyError as missing:
+        raise ReparamError(f"The packed {kind.form} form lacks {missing}.", "Compress the model again.") from missing
+
+
+def part(tensors: dict[str, Tensor], name: str) -> dict[str, Tensor]:
+    """The tensors below `name.`, with that prefix taken off."""
+    prefix = f"{name}."
+    return {key.removeprefix(prefix): value for key, value in tensors.items() if key.startswith(prefix)}
+
+
+def nested(name: str, form: Parametrization) -> dict[str, Callable[[], Tensor]]:
+    """A part's packed tensors under `name.`."""
+    return {f"{name}.{key}": make for key, make in form.tensors.items()}
+
+
+def element_size(dtype: torch.dtype) -> int:
+    """Bytes of one element."""
+    return torch.empty((), dtype=dtype).element_size()
+
+
+def dtype_name(dtype: torch.dtype) -> str:
+    """`float16` for `torch.float16`."""
+    return str(dtype).removeprefix("torch.")

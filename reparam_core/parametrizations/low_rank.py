@@ -1,0 +1,84 @@
+"""W = U Vᵀ: two thin factors."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from reparam_core.parametrizations.base import Leaf, Parametrization, Spec, nested, part, unpack
+
+
+class LowRank(Parametrization):
+    """left (out, r) times right (r, in): U and Vᵀ of the textbook's W = U Vᵀ. Either factor may itself take another form."""
+
+    form = "low_rank"
+
+    def __init__(self, left: Parametrization, right: Parametrization) -> None:
+        super().__init__()
+        self.left, self.right = left, right
+        self.shape = (left.shape[0], right.shape[1])
+
+    @property
+    def rank(self) -> int:
+        """r, the inner dimension."""
+        return self.right.shape[0]
+
+    def dense(self) -> Tensor:
+        return self.left.dense() @ self.right.dense()
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.left(self.right(x))
+
+    def lookup(self, ids: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
+        return self.left.lookup(ids, dtype) @ self.right._materialized(dtype)
+
+    def materialize(self, dtype: torch.dtype) -> None:
+        self.left.materialize(dtype)
+        self.right.materialize(dtype)
+
+    def stored(self, storage: torch.dtype) -> LowRank:
+        return LowRank(self.left.stored(storage), self.right.stored(storage))
+
+    def leaves(self) -> list[Leaf]:
+        return [
+            Leaf(f"{name}.{leaf.path}".removesuffix("."), leaf.weight, leaf.mask)
+            for name, factor in (("left", self.left), ("right", self.right))
+            for leaf in factor.leaves()
+        ]
+
+    def replace(self, path: str, leaf: Parametrization) -> Parametrization:
+        name, _, rest = path.partition(".")
+        if name == "left":
+            return LowRank(self.left.replace(rest, leaf), self.right)
+        if name == "right":
+            return LowRank(self.left, self.right.replace(rest, leaf))
+        return super().replace(path, leaf)
+
+    @property
+    def tensors(self) -> dict[str, Callable[[], Tensor]]:
+        return nested("left", self.left) | nested("right", self.right)
+
+    @property
+    def nbytes(self) -> int:
+        return self.left.nbytes + self.right.nbytes
+
+    @property
+    def parameters_kept(self) -> int:
+        return self.left.parameters_kept + self.right.parameters_kept
+
+    @property
+    def operations(self) -> int:
+        return self.left.operations + self.right.operations
+
+    @property
+    def kernel(self) -> str:
+        return f"two thin products of rank {self.rank}"
+
+    def spec(self) -> Spec:
+        return {"form": self.form, "left": self.left.spec(), "right": self.right.spec()}
+
+    @classmethod
+    def from_packed(cls, spec: Spec, tensors: dict[str, Tensor]) -> LowRank:
+        return cls(unpack(spec["left"], part(tensors, "left")), unpack(spec["right"], part(tensors, "right")))

@@ -1,0 +1,90 @@
+"""W mostly zeros: a bitmap of what is kept and the kept values in row order."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from reparam_core.parametrizations.base import Leaf, Parametrization, Spec, dtype_name, element_size, part
+from reparam_core.parametrizations.bits import pack_bits, pack_mask, packed_bytes, unpack_bits, unpack_mask
+from reparam_core.parametrizations.dense import Dense
+from reparam_core.parametrizations.quantized import Quantized
+
+
+class Sparse(Parametrization):
+    """mask (out, in) True where kept; `values` gives them, dense or quantized, and what it says of pruned places is ignored."""
+
+    form = "sparse"
+
+    def __init__(self, mask: Tensor, values: Dense | Quantized) -> None:
+        super().__init__()
+        self.mask, self.values, self.shape = mask, values, values.shape
+        self._kept: int | None = None
+
+    @property
+    def kept(self) -> int:
+        """How many values are kept."""
+        if self._kept is None:
+            self._kept = int(self.mask.count_nonzero())
+        return self._kept
+
+    def dense(self) -> Tensor:
+        return self.values.dense() * self.mask
+
+    def stored(self, storage: torch.dtype) -> Sparse:
+        return Sparse(self.mask, self.values.stored(storage))
+
+    def leaves(self) -> list[Leaf]:
+        return [Leaf("values", leaf.weight, self.mask) for leaf in self.values.leaves()]
+
+    def replace(self, path: str, leaf: Parametrization) -> Parametrization:
+        if path == "values" and isinstance(leaf, Dense | Quantized):
+            return Sparse(self.mask, leaf)
+        return super().replace(path, leaf)
+
+    @property
+    def tensors(self) -> dict[str, Callable[[], Tensor]]:
+        values = self.values
+        bitmap: dict[str, Callable[[], Tensor]] = {"mask": lambda: pack_mask(self.mask)}
+        if isinstance(values, Quantized):
+            grid = {f"values.{name}": make for name, make in values.grid_tensors.items()}
+            return bitmap | {"values.codes": lambda: pack_bits(values.codes[self.mask], values.bits)} | grid
+        return bitmap | {"values.weight": lambda: values.weight.to(values.storage)[self.mask]}
+
+    @property
+    def nbytes(self) -> int:
+        bitmap = packed_bytes(self.mask.numel(), 1)
+        if isinstance(self.values, Quantized):
+            return bitmap + packed_bytes(self.kept, self.values.bits) + self.values.grid_nbytes
+        return bitmap + self.kept * element_size(self.values.storage)
+
+    @property
+    def parameters_kept(self) -> int:
+        return self.kept
+
+    @property
+    def kernel(self) -> str:
+        return "dense matrix product: zeros are multiplied too (no kernel for unstructured zeros)"
+
+    def spec(self) -> Spec:
+        return {"form": self.form, "shape": list(self.shape), "values": self.values.spec()}
+
+    @classmethod
+    def from_packed(cls, spec: Spec, tensors: dict[str, Tensor]) -> Sparse:
+        mask = unpack_mask(tensors["mask"], (spec["shape"][0], spec["shape"][1]))
+        inner, below = spec["values"], part(tensors, "values")
+        if inner["form"] == Quantized.form:
+            kept = unpack_bits(below["codes"], inner["bits"], int(mask.count_nonzero()))
+            codes = torch.zeros(mask.shape, dtype=torch.uint8)
+            codes[mask] = kept
+            return cls(mask, Quantized.from_codes(inner, below, codes))
+        weight = torch.zeros(mask.shape, dtype=getattr(torch, dtype_name(below["weight"].dtype)))
+        weight[mask] = below["weight"]
+        return cls(mask, Dense(weight))
+
+    def _materialized(self, dtype: torch.dtype) -> Tensor:
+        if isinstance(self.values, Dense) and self.values.weight.dtype == dtype:
+            return self.values._materialized(dtype)  # pruned places hold zeros already
+        return super()._materialized(dtype)
