@@ -1,0 +1,63 @@
+"""What every method promises: a dear `prepare`, cached by content, and a cheap `at` for every slider position."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any, ClassVar, Literal
+
+from torch import Tensor
+
+from reparam_core.methods.settings import Setting
+from reparam_core.parametrizations import Leaf, Parametrization
+
+Prepared = dict[str, Tensor]
+Unit = Literal["matrix", "layer", "model"]
+
+
+@dataclass(frozen=True)
+class Method(ABC):
+    """Frozen and hashable; its fields are all that `prepare` may read beside the weights, so they are the cache's key."""
+
+    name: ClassVar[str]
+    axis: ClassVar[str]
+    summary: ClassVar[str]  # what it does, in about six words
+    instant: ClassVar[bool] = True  # False where `at` iterates for every setting
+
+    @property
+    def unit(self) -> Unit:
+        """Which matrices one setting is spread over."""
+        return "matrix"
+
+    @abstractmethod
+    def prepare(self, leaves: Mapping[str, Leaf]) -> Prepared:
+        """The dear part, once for a unit's matrices."""
+
+    @abstractmethod
+    def at(self, prepared: Prepared, leaves: Mapping[str, Leaf], setting: Any) -> dict[str, Parametrization]:
+        """The cheap cut at one setting, for each of the unit's matrices."""
+
+    def identity(self) -> dict[str, Any]:
+        """What distinguishes this instance: name and fields, as plain JSON."""
+        return {"method": self.name} | asdict(self)
+
+
+class MatrixMethod(Method):
+    """A method that looks at one matrix at a time: most files see plain tensors."""
+
+    @abstractmethod
+    def prepare_matrix(self, weight: Tensor) -> Prepared:
+        """The dear part for a matrix (out, in)."""
+
+    @abstractmethod
+    def at_matrix(self, prepared: Prepared, leaf: Leaf, setting: Any) -> Parametrization:
+        """The matrix at one setting."""
+
+    def prepare(self, leaves: Mapping[str, Leaf]) -> Prepared:
+        (leaf,) = leaves.values()
+        return self.prepare_matrix(leaf.weight.float())
+
+    def at(self, prepared: Prepared, leaves: Mapping[str, Leaf], setting: Setting) -> dict[str, Parametrization]:
+        ((role, leaf),) = leaves.items()
+        return {role: self.at_matrix(prepared, leaf, setting)}

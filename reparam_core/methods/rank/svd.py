@@ -1,0 +1,32 @@
+"""Truncated singular value decomposition (Eckart and Young, 1936): the best rank-r matrix in the Frobenius norm."""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from reparam_core.methods.base import MatrixMethod, Prepared
+from reparam_core.methods.settings import RankSetting
+from reparam_core.parametrizations import Dense, Leaf, LowRank
+from reparam_core.registry import register
+
+
+@register
+@dataclass(frozen=True)
+class SVD(MatrixMethod):
+    """W = A Σ Bᵀ; keeps U = A_r Σ_r^½ and Vᵀ = Σ_r^½ B_rᵀ."""
+
+    name: ClassVar[str] = "svd"
+    axis: ClassVar[str] = "rank"
+    summary: ClassVar[str] = "keeps the largest singular values"
+
+    def prepare_matrix(self, weight: Tensor) -> Prepared:
+        a, sigma, b = torch.linalg.svd(weight, full_matrices=False)  # (m, k), (k), (k, n)
+        root = sigma.sqrt()
+        return {"left": a * root, "sigma": sigma, "right": root[:, None] * b}
+
+    def at_matrix(self, prepared: Prepared, leaf: Leaf, setting: RankSetting) -> LowRank:
+        sigma = prepared["sigma"]
+        r = setting.resolve((leaf.weight.shape[0], leaf.weight.shape[1]), sigma)
+        return LowRank(Dense(prepared["left"][:, :r]), Dense(prepared["right"][:r]))

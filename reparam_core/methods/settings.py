@@ -1,0 +1,110 @@
+"""The positions of the three sliders: frozen, validated, and all that `at` reads beside what was prepared."""
+
+from __future__ import annotations
+
+import math
+from typing import Annotated, Any, ClassVar, Literal
+
+import torch
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+from torch import Tensor
+
+from reparam_core.errors import ReparamError
+
+Fraction = Annotated[float, Field(gt=0, le=1)]
+
+
+class Setting(BaseModel):
+    """A validated, hashable slider position."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    choices: ClassVar[tuple[str, ...]] = ()  # fields of which exactly one is given
+
+    @model_validator(mode="after")
+    def _exactly_one(self) -> Setting:
+        given = [name for name in self.choices if getattr(self, name) is not None]
+        if self.choices and len(given) != 1:
+            raise ValueError(f"needs exactly one of {', '.join(self.choices)}; got {', '.join(given) or 'none'}")
+        return self
+
+    def given(self) -> dict[str, Any]:
+        """The fields that were set, as a recipe writes them."""
+        return self.model_dump(exclude_none=True, exclude_defaults=True)
+
+
+class RankSetting(Setting):
+    """How much rank stays."""
+
+    choices = ("keep", "rank", "parameters", "energy")
+    keep: Fraction | None = None  # fraction of min(m, n)
+    rank: Annotated[int, Field(ge=1)] | None = None
+    parameters: Annotated[float, Field(gt=0)] | None = None  # fraction of m·n that both factors may hold
+    energy: Fraction | None = None  # least rank with this share of Σσ²
+
+    def resolve(self, shape: tuple[int, int], singular_values: Tensor | None = None) -> int:
+        """The rank for a matrix of this shape. Raises ReparamError above full rank."""
+        full = min(shape)
+        wanted = self._wanted(shape, singular_values)
+        if wanted > full:
+            raise ReparamError(f"Rank {wanted} is above the full rank {full} of a {shape[0]} × {shape[1]} matrix.",
+                               f"Ask for at most {full}.")  # fmt: skip
+        return max(1, wanted)
+
+    def _wanted(self, shape: tuple[int, int], singular_values: Tensor | None) -> int:
+        if self.keep is not None:
+            return math.floor(self.keep * min(shape))
+        if self.rank is not None:
+            return self.rank
+        if self.parameters is not None:
+            return min(min(shape), math.floor(self.parameters * shape[0] * shape[1] / sum(shape)))
+        if singular_values is None:
+            raise ReparamError("This method does not know the singular values.", "Ask for a rank or a fraction.")
+        return energy_rank(singular_values, float(self.energy or 1))
+
+    def short(self) -> str:
+        """As in `svd:…`."""
+        if self.keep is not None:
+            return f"{self.keep:g}"
+        if self.rank is not None:
+            return f"r{self.rank}"
+        return f"{self.parameters:g}p" if self.parameters is not None else f"e{self.energy:g}"
+
+
+class SparsitySetting(Setting):
+    """How much is zeroed."""
+
+    choices = ("fraction", "threshold")
+    fraction: Annotated[float, Field(ge=0, lt=1)] | None = None
+    threshold: Annotated[float, Field(ge=0)] | None = None  # zero where |w| is below it
+
+    def short(self) -> str:
+        """As in `magnitude:…`."""
+        return f"{self.fraction:g}" if self.fraction is not None else f"t{self.threshold:g}"
+
+
+class BitsSetting(Setting):
+    """How many bits a number takes."""
+
+    bits: Annotated[int, Field(ge=2, le=8)]
+    group: Annotated[int, Field(ge=1)] | Literal["tensor"] | None = None  # None: a scale a row
+    symmetric: bool = False
+
+    def short(self) -> str:
+        """As in `rtn:…`."""
+        group = "t" if self.group == "tensor" else "" if self.group is None else f"g{self.group}"
+        return f"{self.bits}{group}{'s' if self.symmetric else ''}"
+
+
+SETTINGS: dict[str, type[RankSetting | SparsitySetting | BitsSetting]] = {
+    "rank": RankSetting,
+    "sparsity": SparsitySetting,
+    "bits": BitsSetting,
+}
+
+
+def energy_rank(singular_values: Tensor, energy: float) -> int:
+    """The least rank that holds this share of Σσ²; singular values in falling order."""
+    share = singular_values.double().square().cumsum(0)
+    if energy >= 1 or share[-1] == 0:
+        return len(share)
+    return int(torch.searchsorted(share, energy * share[-1])) + 1
