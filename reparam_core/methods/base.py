@@ -24,6 +24,7 @@ class Method(ABC):
     axis: ClassVar[str]
     summary: ClassVar[str]  # what it does, in about six words
     instant: ClassVar[bool] = True  # False where `at` iterates for every setting
+    caches: ClassVar[bool] = True  # False where `prepare` has nothing to keep
 
     @property
     def unit(self) -> Unit:

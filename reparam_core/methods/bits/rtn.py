@@ -24,6 +24,7 @@ class RTN(MatrixMethod):
     name: ClassVar[str] = "rtn"
     axis: ClassVar[str] = "bits"
     summary: ClassVar[str] = "rounds to the nearest grid point"
+    caches: ClassVar[bool] = False
 
     def prepare_matrix(self, weight: Tensor) -> Prepared:
         return {}

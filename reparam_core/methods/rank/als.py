@@ -22,6 +22,7 @@ class ALS(MatrixMethod):
     axis: ClassVar[str] = "rank"
     summary: ClassVar[str] = "solves for each factor in turn"
     instant: ClassVar[bool] = False
+    caches: ClassVar[bool] = False
 
     iterations: int = 30
     tolerance: float = 1e-4  # stops when the loss falls by less than this share in one round

@@ -21,6 +21,7 @@ class RandomizedSVD(MatrixMethod):
     axis: ClassVar[str] = "rank"
     summary: ClassVar[str] = "SVD of a random sketch"
     instant: ClassVar[bool] = False
+    caches: ClassVar[bool] = False
 
     iterations: int = 2  # power iterations: each sharpens a flat spectrum
     oversampling: int = 8

@@ -1,0 +1,240 @@
+"""What to apply where: validated, JSON round trip, hashable; and the short form that people type."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, fields
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
+from wcmatch import fnmatch
+
+from reparam_core.errors import ReparamError
+from reparam_core.methods.base import Method
+from reparam_core.methods.settings import SETTINGS, Setting
+from reparam_core.registry import AXES, method, methods
+
+STORAGES = ("float16", "bfloat16", "float32")
+EXAMPLE = "svd:0.5 + magnitude:0.5 + rtn:4g64"
+
+
+@dataclass(frozen=True)
+class Step:
+    """One axis of one rule: which method, with which fields, at which setting."""
+
+    method: Method
+    setting: Setting
+
+    @property
+    def axis(self) -> str:
+        return self.method.axis
+
+    def as_json(self) -> dict[str, Any]:
+        """As a recipe writes it: the method's fields only where they differ from its defaults."""
+        own = {one.name: getattr(self.method, one.name) for one in fields(self.method)
+               if getattr(self.method, one.name) != one.default}  # fmt: skip
+        return {"method": self.method.name} | own | self.setting.given()
+
+    def short(self) -> str:
+        """`svd:0.5`."""
+        return f"{self.method.name}:{self.setting.short()}"  # type-checked by each setting's own `short`
+
+    @classmethod
+    def parse(cls, axis: str, raw: Any) -> Step:
+        """From a recipe's JSON. Raises ReparamError naming the axis and the field."""
+        if not isinstance(raw, dict) or "method" not in raw:
+            raise ReparamError(f"The {axis} step needs a method, got {raw!r}.", f"Known: {', '.join(methods(axis))}.")
+        kind = method(str(raw["method"]), axis)
+        own = {one.name: raw[one.name] for one in fields(kind) if one.name in raw}
+        rest = {name: value for name, value in raw.items() if name != "method" and name not in own}
+        try:
+            return cls(TypeAdapter(kind).validate_python(own), SETTINGS[axis].model_validate(rest))
+        except ValidationError as error:
+            raise ReparamError(f"The {axis} step '{kind.name}' is wrong: {_plain(error)}.", _allowed(axis, kind)) from None
+
+
+def _allowed(axis: str, kind: type[Method]) -> str:
+    names = [*SETTINGS[axis].model_fields, *(one.name for one in fields(kind))]
+    return f"Its fields are {', '.join(names)}."
+
+
+def _plain(error: ValidationError) -> str:
+    """Pydantic's findings in one line for people."""
+    found = []
+    for one in error.errors():
+        where = ".".join(str(place) for place in one["loc"])
+        what = one["msg"].removeprefix("Value error, ").replace("Extra inputs are not permitted", "unknown field")
+        given = f" (got {one['input']!r})" if where and one["type"] not in ("extra_forbidden", "missing") else ""
+        found.append(f"{where + ': ' if where else ''}{what[0].lower() + what[1:]}{given}")
+    return "; ".join(found)
+
+
+class Rule(BaseModel):
+    """Steps for the matrices whose role matches `where`; a step of None removes what an earlier rule named."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, arbitrary_types_allowed=True)
+    where: str | None = None  # a glob over roles; None: every matrix of the blocks
+    steps: Mapping[str, Step | None] = Field(default_factory=dict)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _read(cls, raw: Any) -> Any:
+        if not isinstance(raw, dict) or "steps" in raw:
+            return raw
+        unknown = sorted(set(raw) - {"where", *AXES})
+        if unknown:
+            raise ReparamError(f"Unknown field '{unknown[0]}' in a rule.", f"A rule has where, {', '.join(AXES)}.")
+        steps = {axis: None if raw[axis] is None else Step.parse(axis, raw[axis]) for axis in AXES if axis in raw}
+        return {"where": raw.get("where"), "steps": steps}
+
+    def matches(self, role: str, by_default: bool) -> bool:
+        """Does it speak of this role?"""
+        if self.where is None:
+            return by_default
+        return bool(fnmatch.fnmatch(role, self.where, flags=fnmatch.BRACE | fnmatch.CASE))
+
+    def as_json(self) -> dict[str, Any]:
+        """As a recipe writes it."""
+        where = {} if self.where is None else {"where": self.where}
+        return where | {axis: step and step.as_json() for axis, step in self.steps.items()}
+
+
+class Recipe(BaseModel):
+    """What to apply where. `{"rules": []}` is the untouched model."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    version: Literal[1] = 1
+    transform: tuple[()] = ()  # no transform method is registered yet
+    rules: tuple[Rule, ...]
+    storage: Literal["float16", "bfloat16", "float32"] | None = None
+
+    @classmethod
+    def parse(cls, source: str | Path | Mapping[str, Any] | Recipe) -> Recipe:
+        """From a file, inline JSON, a mapping or the short form. Raises ReparamError with what is wrong and where."""
+        if isinstance(source, Recipe):
+            return source
+        raw = dict(source) if isinstance(source, Mapping) else _read(str(source).strip())
+        try:
+            return cls.model_validate(raw)
+        except ValidationError as error:
+            raise ReparamError(f"The recipe is wrong: {_plain(error)}.", f"The short form looks like '{EXAMPLE}'.") from None
+
+    def as_json(self) -> dict[str, Any]:
+        """The canonical JSON: defaults left out."""
+        storage = {} if self.storage is None else {"storage": self.storage}
+        return {"version": 1, "rules": [rule.as_json() for rule in self.rules]} | storage
+
+    @cached_property
+    def canonical(self) -> str:
+        """One string for one recipe: the key of everything measured with it."""
+        return json.dumps(self.as_json(), sort_keys=True, separators=(",", ":"))
+
+    def short(self) -> str:
+        """The short form where there is one, else the steps with where they apply."""
+        if not any(step for rule in self.rules for step in rule.steps.values()):
+            return "base"
+        told = []
+        for rule in self.rules:
+            steps = " + ".join(step.short() if step else f"no {axis}" for axis, step in rule.steps.items())
+            told.append(f"{steps} on {rule.where}" if rule.where else steps)
+        return "; ".join(told)
+
+    def storage_dtype(self, default: torch.dtype) -> torch.dtype:
+        """The dtype of every float that the file keeps."""
+        return default if self.storage is None else getattr(torch, self.storage)
+
+    def resolve(self, roles: Mapping[str, bool]) -> dict[str, dict[str, Step]]:
+        """role → axis → step, for roles given with whether they are compressed by default.
+
+        The last rule that matches and names a step decides. Raises ReparamError where a rule matches nothing.
+        """
+        plan: dict[str, dict[str, Step]] = {}
+        for rule in self.rules:
+            matched = [role for role, by_default in roles.items() if rule.matches(role, by_default)]
+            if not matched:
+                raise ReparamError(f"The recipe matches nothing: no matrix is called '{rule.where or 'blocks'}'.",
+                                   f"Roles look like {_some(roles)}.")  # fmt: skip
+            for role in matched:
+                for axis, step in rule.steps.items():
+                    plan.setdefault(role, {}).pop(axis, None)
+                    if step is not None:
+                        plan[role][axis] = step
+        return {role: steps for role, steps in plan.items() if steps}
+
+
+def _some(roles: Iterable[str]) -> str:
+    every = list(roles)
+    return ", ".join(every[:2] + every[-1:])
+
+
+def _read(text: str) -> Any:
+    """A recipe's text → its raw JSON."""
+    if text.startswith("{"):
+        return _json(text, "The recipe")
+    if text.endswith(".json") or (len(text) < 1024 and "\n" not in text and Path(text).is_file()):
+        try:
+            return _json(Path(text).read_text(encoding="utf-8"), f"The recipe file {text}")
+        except (OSError, UnicodeDecodeError) as error:
+            raise ReparamError(f"The recipe file {text} cannot be read: {error.strerror if isinstance(error, OSError) else 'it is no text'}.",
+                               "Give a JSON file.") from None  # fmt: skip
+    return {"rules": short_rules(text)}
+
+
+def _json(text: str, what: str) -> Any:
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError as error:
+        raise ReparamError(f"{what} is no valid JSON: {error.msg} at line {error.lineno}, column {error.colno}.",
+                           "Mend it there, or use the short form.") from None  # fmt: skip
+
+
+RANK = re.compile(r"r(?P<rank>\d+)|e(?P<energy>[\d.]+)|(?P<parameters>[\d.]+)p|(?P<keep>[\d.]+)")
+SPARSITY = re.compile(r"t(?P<threshold>[\d.e+-]+)|(?P<fraction>[\d.]+)")
+BITS = re.compile(r"(?P<bits>\d+)(?:(?P<tensor>t)|g(?P<group>\d+))?(?P<symmetric>s)?")
+PATTERNS = {"rank": RANK, "sparsity": SPARSITY, "bits": BITS}
+EXAMPLES = {"rank": "svd:0.5, svd:r64, svd:0.8p or svd:e0.95", "sparsity": "magnitude:0.5 or magnitude:t0.01",
+            "bits": "rtn:4g64, rtn:4, rtn:8t or rtn:4g64s"}  # fmt: skip
+
+
+def short_rules(text: str) -> list[dict[str, Any]]:
+    """`svd:0.5 + rtn:4g64` → the rules of a recipe; `base` → none. Raises ReparamError for what it cannot read."""
+    if text == "base":
+        return []
+    rule: dict[str, Any] = {}
+    for part in text.split("+"):
+        axis, step = _short_step(part.strip())
+        if axis in rule:
+            raise ReparamError(f"The recipe '{text}' names the {axis} step twice.", "Name each axis once, or write rules in JSON.")
+        rule[axis] = step
+    return [rule]
+
+
+def _short_step(part: str) -> tuple[str, dict[str, Any]]:
+    name, _, value = part.partition(":")
+    if not name or not value:
+        raise ReparamError(f"'{part}' is no step of a recipe.", f"Write 'base', or steps like '{EXAMPLE}'.")
+    kind = method(name)
+    found = PATTERNS[kind.axis].fullmatch(value)
+    if not found:
+        raise ReparamError(f"'{value}' is no setting for {name}.", f"Write {EXAMPLES[kind.axis]}.")
+    given = {key: text for key, text in found.groupdict().items() if text is not None}
+    if given.pop("tensor", None):
+        given["group"] = "tensor"
+    if given.pop("symmetric", None):
+        return kind.axis, {"method": name, "symmetric": True} | _numbers(given)
+    return kind.axis, {"method": name} | _numbers(given)
+
+
+def _numbers(given: Mapping[str, str]) -> dict[str, Any]:
+    numbers: dict[str, Any] = {}
+    for key, text in given.items():
+        try:
+            numbers[key] = text if text == "tensor" else int(text) if text.isdigit() and key != "keep" else float(text)
+        except ValueError:
+            raise ReparamError(f"'{text}' is no number.", f"Write a recipe like '{EXAMPLE}'.") from None
+    return numbers
