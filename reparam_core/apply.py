@@ -24,7 +24,7 @@ from reparam_core.store import key, store
 Progress = Callable[[float, str], None]
 
 
-class Cancelled(Exception):
+class CancelledError(Exception):
     """The caller no longer wants the answer."""
 
 
@@ -85,7 +85,7 @@ def apply(
 ) -> Setting:
     """Apply a recipe, leaving the model as it is.
 
-    Raises ReparamError for a recipe that is wrong or does not fit the model, Cancelled when `cancelled` says so.
+    Raises ReparamError for a recipe that is wrong or does not fit the model, CancelledError when `cancelled` says so.
     """
     parsed = Recipe.parse(recipe)
     plan = parsed.resolve({role: one.compressed_by_default for role, one in model.matrices.items()})
@@ -95,7 +95,7 @@ def apply(
     batches = _batches(plan)
     for index, batch in enumerate(batches):
         if cancelled():
-            raise Cancelled
+            raise CancelledError
         if progress:
             progress(index / len(batches), next(iter(batch)))
         forms |= _transformed(model, {role: plan[role] for role in batch}, storage, dtype, clock)
@@ -189,21 +189,26 @@ def prepare(model: Model, recipe: Recipe, progress: Progress | None = None, work
     One LAPACK thread each: two on two busy cores can stall an SVD for minutes.
     """
     started = time.perf_counter()
-    plan = recipe.resolve({role: one.compressed_by_default for role, one in model.matrices.items()})
-    first = [(steps[axis].method, role) for role, steps in plan.items() for axis in AXES[:2] if axis in steps][: len(plan)]
-    alone = [(method, role) for method, role in first if method.unit == "matrix" and type(method).caches]
+    wanted = _preparable(model, recipe)
 
-    def one(work: tuple[Method, str]) -> None:
+    def one(work: tuple[Method, str]) -> str:
         method, role = work
-        leaves = {f"{role}\n{leaf.path}": leaf for leaf in model.form(role).leaves()}
-        for name, leaf in leaves.items():
-            _prepared(method, {name: leaf}, {role: f"{model.sha256}/{role}"}, _Clock())
+        for leaf in model.form(role).leaves():
+            _prepared(method, {f"{role}\n{leaf.path}": leaf}, {role: f"{model.sha256}/{role}"}, _Clock())
+        return role
 
     with single_threaded(), ThreadPoolExecutor(workers) as pool:
-        for index, _ in enumerate(pool.map(one, alone)):
+        for index, role in enumerate(pool.map(one, wanted)):
             if progress:
-                progress((index + 1) / len(alone), alone[index][1])
+                progress((index + 1) / len(wanted), role)
     return time.perf_counter() - started
+
+
+def _preparable(model: Model, recipe: Recipe) -> list[tuple[Method, str]]:
+    """The first step of every matrix, where it looks at that matrix alone and has something to keep."""
+    plan = recipe.resolve({role: one.compressed_by_default for role, one in model.matrices.items()})
+    first = [(next(steps[axis].method for axis in AXES if axis in steps), role) for role, steps in plan.items()]
+    return [(method, role) for method, role in first if method.unit == "matrix" and type(method).caches]
 
 
 @contextmanager

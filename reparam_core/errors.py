@@ -4,7 +4,7 @@
 class ReparamError(Exception):
     """A user's mistake or a limit of this machine: what is wrong, where, and what to do.
 
-    Its text is shown as it stands, on one line: the command line prints it and exits 2, the dashboard shows it in place.
+    Its text is shown as it stands, on one line: the command line prints it and exits 2, the dashboard shows it.
     """
 
     def __init__(self, problem: str, remedy: str = "") -> None:

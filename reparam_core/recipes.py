@@ -55,7 +55,9 @@ class Step:
         try:
             return cls(TypeAdapter(kind).validate_python(own), SETTINGS[axis].model_validate(rest))
         except ValidationError as error:
-            raise ReparamError(f"The {axis} step '{kind.name}' is wrong: {_plain(error)}.", _allowed(axis, kind)) from None
+            raise ReparamError(
+                f"The {axis} step '{kind.name}' is wrong: {_plain(error)}.", _allowed(axis, kind)
+            ) from None
 
 
 def _allowed(axis: str, kind: type[Method]) -> str:
@@ -122,7 +124,9 @@ class Recipe(BaseModel):
         try:
             return cls.model_validate(raw)
         except ValidationError as error:
-            raise ReparamError(f"The recipe is wrong: {_plain(error)}.", f"The short form looks like '{EXAMPLE}'.") from None
+            raise ReparamError(
+                f"The recipe is wrong: {_plain(error)}.", f"The short form looks like '{EXAMPLE}'."
+            ) from None
 
     def as_json(self) -> dict[str, Any]:
         """The canonical JSON: defaults left out."""
@@ -180,8 +184,8 @@ def _read(text: str) -> Any:
         try:
             return _json(Path(text).read_text(encoding="utf-8"), f"The recipe file {text}")
         except (OSError, UnicodeDecodeError) as error:
-            raise ReparamError(f"The recipe file {text} cannot be read: {error.strerror if isinstance(error, OSError) else 'it is no text'}.",
-                               "Give a JSON file.") from None  # fmt: skip
+            reason = error.strerror if isinstance(error, OSError) else "it is no text"
+            raise ReparamError(f"The recipe file {text} cannot be read: {reason}.", "Give a JSON file.") from None
     return {"rules": short_rules(text)}
 
 
@@ -209,7 +213,9 @@ def short_rules(text: str) -> list[dict[str, Any]]:
     for part in text.split("+"):
         axis, step = _short_step(part.strip())
         if axis in rule:
-            raise ReparamError(f"The recipe '{text}' names the {axis} step twice.", "Name each axis once, or write rules in JSON.")
+            raise ReparamError(
+                f"The recipe '{text}' names the {axis} step twice.", "Name each axis once, or write rules in JSON."
+            )
         rule[axis] = step
     return [rule]
 

@@ -18,7 +18,7 @@ Unit = Literal["matrix", "layer", "model"]
 
 @dataclass(frozen=True)
 class Method(ABC):
-    """Frozen and hashable; its fields are all that `prepare` may read beside the weights, so they are the cache's key."""
+    """Frozen and hashable; its fields are all that `prepare` reads beside the weights, so they are the cache's key."""
 
     name: ClassVar[str]
     axis: ClassVar[str]

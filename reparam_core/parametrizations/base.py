@@ -20,7 +20,7 @@ FORMS: dict[str, type[Parametrization]] = {}
 class Leaf:
     """What the next step of a recipe works on: a dense matrix inside a form.
 
-    `mask` (same shape, True where kept) is there when an earlier step pruned: the next step must leave zeros zero.
+    `mask` (same shape, True where kept) is there when an earlier step pruned: the next one leaves zeros zero.
     """
 
     path: str

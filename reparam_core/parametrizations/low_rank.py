@@ -11,7 +11,7 @@ from reparam_core.parametrizations.base import Leaf, Parametrization, Spec, nest
 
 
 class LowRank(Parametrization):
-    """left (out, r) times right (r, in): U and Vᵀ of the textbook's W = U Vᵀ. Either factor may itself take another form."""
+    """left (out, r) times right (r, in): U and Vᵀ of W = U Vᵀ. Either factor may take another form."""
 
     form = "low_rank"
 

@@ -52,7 +52,13 @@ class Quantized(Parametrization):
     form = "quantized"
 
     def __init__(
-        self, codes: Tensor, scale: Tensor, zero: Tensor | None, bits: int, group: Group, storage: torch.dtype | None = None
+        self,
+        codes: Tensor,
+        scale: Tensor,
+        zero: Tensor | None,
+        bits: int,
+        group: Group,
+        storage: torch.dtype | None = None,
     ) -> None:
         super().__init__()
         self.codes, self.scale, self.zero, self.bits, self.group = codes, scale, zero, bits, group

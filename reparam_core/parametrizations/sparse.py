@@ -14,7 +14,7 @@ from reparam_core.parametrizations.quantized import Quantized
 
 
 class Sparse(Parametrization):
-    """mask (out, in) True where kept; `values` gives them, dense or quantized, and what it says of pruned places is ignored."""
+    """mask (out, in) True where kept; `values` gives them; what it says of pruned places is ignored."""
 
     form = "sparse"
 

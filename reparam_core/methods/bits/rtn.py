@@ -19,7 +19,10 @@ SMALLEST_SCALE = 2.0**-24  # float16's smallest number: a scale of zero would di
 @register
 @dataclass(frozen=True)
 class RTN(MatrixMethod):
-    """q = round(w / s) + z with s = (max − min) / (2^bits − 1) of a group that always holds zero; symmetric: s = max|w| / (2^(bits−1) − 1)."""
+    """q = round(w / s) + z with s = (max − min) / (2^bits − 1); symmetric: s = max|w| / (2^(bits−1) − 1).
+
+    The extremes of a group always include zero.
+    """
 
     name: ClassVar[str] = "rtn"
     axis: ClassVar[str] = "bits"

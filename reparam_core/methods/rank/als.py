@@ -39,7 +39,7 @@ class ALS(MatrixMethod):
         return LowRank(Dense(left), Dense(right.T))
 
     def rounds(self, w: Tensor, r: int) -> Iterator[tuple[Tensor, Tensor, float]]:
-        """U (m, r), V (n, r) and the relative loss ‖W − UVᵀ‖²/‖W‖² after every round, until converged or out of rounds."""
+        """U (m, r), V (n, r) and the relative loss ‖W − UVᵀ‖²/‖W‖² after every round, until converged."""
         generator = torch.Generator().manual_seed(self.seed)
         v = torch.linalg.qr(torch.randn(w.shape[1], r, generator=generator)).Q
         total, before = float(w.square().sum()) or 1.0, float("inf")
@@ -54,7 +54,7 @@ class ALS(MatrixMethod):
 
 
 def _least_squares(factor: Tensor, target: Tensor) -> Tensor:
-    """argmin_X ‖factor · X − target‖ by QR, which squares no condition number: factor (m, r), target (m, n) → X (r, n)."""
+    """argmin_X ‖factor · X − target‖ by QR, which squares no condition number; (m, r), (m, n) → X (r, n)."""
     q, upper = torch.linalg.qr(factor)
     ridge = torch.finfo(upper.dtype).eps * upper.abs().max()
     diagonal = upper.diagonal()

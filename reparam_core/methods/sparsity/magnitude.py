@@ -32,7 +32,9 @@ class Magnitude(Method):
     def prepare(self, leaves: Mapping[str, Leaf]) -> Prepared:
         return {role: _sorted_magnitudes(leaf.weight) for role, leaf in leaves.items()}
 
-    def at(self, prepared: Prepared, leaves: Mapping[str, Leaf], setting: SparsitySetting) -> dict[str, Parametrization]:
+    def at(
+        self, prepared: Prepared, leaves: Mapping[str, Leaf], setting: SparsitySetting
+    ) -> dict[str, Parametrization]:
         if setting.fraction is None:
             threshold, ties = float(setting.threshold or 0), 0
         else:
@@ -54,7 +56,7 @@ def _sorted_magnitudes(weight: Tensor) -> Tensor:
 
 
 def _threshold(prepared: Prepared, count: int) -> tuple[float, int]:
-    """The count-th smallest magnitude, and how many equal to it are to go: a search over float32's ordered bit patterns."""
+    """The count-th smallest magnitude, and how many equal to it go: a search over ordered bit patterns."""
     low, high = 0, int(torch.tensor(torch.finfo(torch.float32).max).view(torch.int32))
     while low < high:
         middle = (low + high + 1) // 2

@@ -1,0 +1,87 @@
+"""What each method promises beside the laws."""
+
+import pytest
+import torch
+
+from reparam_core.methods.rank.als import ALS
+from reparam_core.methods.settings import BitsSetting, RankSetting, SparsitySetting
+from reparam_core.parametrizations import Leaf
+from reparam_core.registry import methods
+
+
+def spectrum_matrix(m: int = 60, n: int = 40) -> torch.Tensor:
+    """A matrix with singular values 2^(-i/4)."""
+    generator = torch.Generator().manual_seed(3)
+    a = torch.linalg.qr(torch.randn(m, n, generator=generator)).Q
+    b = torch.linalg.qr(torch.randn(n, n, generator=generator)).Q
+    return a * (0.5 ** (torch.arange(n) / 4)) @ b.T
+
+
+def at(name: str, weight: torch.Tensor, setting: object, **own: object) -> torch.Tensor:
+    method = methods()[name](**own)
+    leaves = {"w": Leaf("", weight)}
+    return method.at(method.prepare(leaves), leaves, setting)["w"].dense()
+
+
+@pytest.mark.parametrize("rank", [1, 5, 17])
+def test_svd_error_is_what_eckart_and_young_say(rank: int) -> None:
+    w = spectrum_matrix()
+    optimum = torch.linalg.svdvals(w)[rank:].norm()
+    torch.testing.assert_close((w - at("svd", w, RankSetting(rank=rank))).norm(), optimum, rtol=1e-3, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", ["als", "randomized-svd"])
+@pytest.mark.parametrize("rank", [1, 5, 17])
+def test_other_factorizations_come_within_a_percent_of_the_optimum(name: str, rank: int) -> None:
+    w = spectrum_matrix()
+    optimum = float(torch.linalg.svdvals(w)[rank:].norm())
+    error = float((w - at(name, w, RankSetting(rank=rank))).norm())
+    assert optimum * 0.999 <= error <= optimum * 1.01
+
+
+def test_als_loss_never_rises_and_stays_above_the_svd() -> None:
+    w = spectrum_matrix()
+    losses = [loss for _, _, loss in ALS(iterations=20, tolerance=0).rounds(w, 5)]
+    optimum = float(torch.linalg.svdvals(w)[5:].square().sum() / w.square().sum())
+    assert all(later <= earlier * (1 + 1e-5) for earlier, later in zip(losses, losses[1:], strict=False))
+    assert losses[-1] >= optimum * (1 - 1e-4)
+    assert losses[0] > losses[-1]
+
+
+@pytest.mark.parametrize("fraction", [0.0, 0.25, 0.5, 0.999])
+def test_magnitude_zeroes_exactly_that_many_ties_by_index(fraction: float) -> None:
+    w = torch.tensor([[1.0, -1, 1, 2], [-1, 3, 1, -1]]).repeat(10, 5)
+    kept = at("magnitude", w, SparsitySetting(fraction=fraction))
+    zeros = int(fraction * w.numel())
+    order = torch.argsort(w.abs().reshape(-1), stable=True)
+    expected = w.reshape(-1).clone()
+    expected[order[:zeros]] = 0
+    assert torch.equal(kept.reshape(-1), expected)
+
+
+def test_magnitude_over_the_model_takes_more_from_the_smaller_matrix() -> None:
+    method = methods()["magnitude"](scope="model")
+    leaves = {"small": Leaf("", torch.full((4, 4), 0.1)), "large": Leaf("", torch.full((4, 4), 1.0))}
+    forms = method.at(method.prepare(leaves), leaves, SparsitySetting(fraction=0.5))
+    assert not forms["small"].dense().any()
+    assert forms["large"].dense().all()
+
+
+@pytest.mark.parametrize("symmetric", [False, True])
+@pytest.mark.parametrize("group", [None, "tensor", 16, 12, 1])
+@pytest.mark.parametrize("bits", range(2, 9))
+def test_rounding_error_stays_below_one_step(bits: int, group: int | str | None, symmetric: bool) -> None:
+    w = torch.randn(9, 32, generator=torch.Generator().manual_seed(bits))
+    method = methods()["rtn"]()
+    leaves = {"w": Leaf("", w)}
+    form = method.at({}, leaves, BitsSetting(bits=bits, group=group, symmetric=symmetric))["w"]
+    assert int(form.codes.max()) < 2**bits
+    assert (form.dense() - w).abs().max() <= 2 * form.error
+
+
+def test_symmetric_rounding_agrees_with_torch_fake_quantization() -> None:
+    w = torch.randn(6, 16, generator=torch.Generator().manual_seed(0))
+    ours = methods()["rtn"]().at({}, {"w": Leaf("", w)}, BitsSetting(bits=4, symmetric=True))["w"]
+    scale = ours.scale.float().reshape(-1)
+    theirs = torch.fake_quantize_per_channel_affine(w, scale, torch.zeros(6, dtype=torch.int32), 0, -7, 7)
+    torch.testing.assert_close(ours.dense(), theirs)
