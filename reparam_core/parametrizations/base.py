@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
+from math import prod
 from typing import Any, ClassVar
 
 import torch
@@ -13,6 +14,7 @@ from torch import Tensor, nn
 from reparam_core.errors import ReparamError
 
 Spec = dict[str, Any]
+Layout = dict[str, tuple[torch.dtype, tuple[int, ...]]]
 FORMS: dict[str, type[Parametrization]] = {}
 
 
@@ -29,7 +31,7 @@ class Leaf:
 
 
 class Parametrization(nn.Module, ABC):
-    """A weight W of shape (out_features, in_features) in some form; it never holds a bias, which is the module's own."""
+    """A weight W of shape (out_features, in_features) in some form; a bias stays with the module that uses it."""
 
     form: ClassVar[str]
     shape: tuple[int, int]
@@ -54,8 +56,13 @@ class Parametrization(nn.Module, ABC):
 
     @property
     @abstractmethod
+    def layout(self) -> Layout:
+        """dtype and shape of every packed tensor, known without packing."""
+
+    @property
     def nbytes(self) -> int:
-        """Bytes of the packed tensors, known without packing."""
+        """Bytes of the packed tensors."""
+        return sum(element_size(dtype) * prod(shape) for dtype, shape in self.layout.values())
 
     @property
     @abstractmethod
@@ -134,6 +141,11 @@ def part(tensors: dict[str, Tensor], name: str) -> dict[str, Tensor]:
 def nested(name: str, form: Parametrization) -> dict[str, Callable[[], Tensor]]:
     """A part's packed tensors under `name.`."""
     return {f"{name}.{key}": make for key, make in form.tensors.items()}
+
+
+def nested_layout(name: str, form: Parametrization) -> Layout:
+    """A part's layout under `name.`."""
+    return {f"{name}.{key}": what for key, what in form.layout.items()}
 
 
 def element_size(dtype: torch.dtype) -> int:

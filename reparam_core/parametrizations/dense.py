@@ -7,7 +7,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from reparam_core.parametrizations.base import Leaf, Parametrization, Spec, dtype_name, element_size
+from reparam_core.parametrizations.base import Layout, Leaf, Parametrization, Spec, dtype_name
 
 
 class Dense(Parametrization):
@@ -38,8 +38,8 @@ class Dense(Parametrization):
         return {"weight": lambda: self.weight.to(self.storage).contiguous()}
 
     @property
-    def nbytes(self) -> int:
-        return self.weight.numel() * element_size(self.storage)
+    def layout(self) -> Layout:
+        return {"weight": (self.storage, self.shape)}
 
     @property
     def parameters_kept(self) -> int:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from reparam_core.parametrizations.base import Leaf, Parametrization, Spec, nested, part, unpack
+from reparam_core.parametrizations.base import Layout, Leaf, Parametrization, Spec, nested, nested_layout, part, unpack
 
 
 class LowRank(Parametrization):
@@ -61,8 +61,8 @@ class LowRank(Parametrization):
         return nested("left", self.left) | nested("right", self.right)
 
     @property
-    def nbytes(self) -> int:
-        return self.left.nbytes + self.right.nbytes
+    def layout(self) -> Layout:
+        return nested_layout("left", self.left) | nested_layout("right", self.right)
 
     @property
     def parameters_kept(self) -> int:

@@ -8,7 +8,7 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
-from reparam_core.parametrizations.base import Parametrization, Spec, dtype_name, element_size
+from reparam_core.parametrizations.base import Layout, Parametrization, Spec, dtype_name
 from reparam_core.parametrizations.bits import pack_bits, packed_bytes, unpack_bits
 
 PER_TENSOR = "tensor"
@@ -76,9 +76,7 @@ class Quantized(Parametrization):
         return self.codes.float().sub_(offset).mul_(spread(scale, self.shape, self.group))
 
     def stored(self, storage: torch.dtype) -> Quantized:
-        if self.storage == storage:
-            return self
-        return Quantized(self.codes, self.scale.to(storage), self.zero, self.bits, self.group, storage)
+        return self  # scales are float16 whatever the other floats are
 
     @property
     def tensors(self) -> dict[str, Callable[[], Tensor]]:
@@ -92,14 +90,16 @@ class Quantized(Parametrization):
         return grid if zero is None else grid | {"zero": lambda: pack_bits(zero, self.bits)}
 
     @property
-    def grid_nbytes(self) -> int:
-        """Bytes of the scales and zero points."""
-        zeros = 0 if self.zero is None else packed_bytes(self.zero.numel(), self.bits)
-        return self.scale.numel() * element_size(self.storage) + zeros
+    def grid_layout(self) -> Layout:
+        """dtype and shape of the packed scales and zero points."""
+        grid: Layout = {"scale": (self.storage, tuple(self.scale.shape))}
+        if self.zero is None:
+            return grid
+        return grid | {"zero": (torch.uint8, (packed_bytes(self.zero.numel(), self.bits),))}
 
     @property
-    def nbytes(self) -> int:
-        return packed_bytes(self.codes.numel(), self.bits) + self.grid_nbytes
+    def layout(self) -> Layout:
+        return {"codes": (torch.uint8, (packed_bytes(self.codes.numel(), self.bits),))} | self.grid_layout
 
     @property
     def parameters_kept(self) -> int:

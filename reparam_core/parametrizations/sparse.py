@@ -7,7 +7,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from reparam_core.parametrizations.base import Leaf, Parametrization, Spec, dtype_name, element_size, part
+from reparam_core.parametrizations.base import Layout, Leaf, Parametrization, Spec, part
 from reparam_core.parametrizations.bits import pack_bits, pack_mask, packed_bytes, unpack_bits, unpack_mask
 from reparam_core.parametrizations.dense import Dense
 from reparam_core.parametrizations.quantized import Quantized
@@ -54,11 +54,13 @@ class Sparse(Parametrization):
         return bitmap | {"values.weight": lambda: values.weight.to(values.storage)[self.mask]}
 
     @property
-    def nbytes(self) -> int:
-        bitmap = packed_bytes(self.mask.numel(), 1)
-        if isinstance(self.values, Quantized):
-            return bitmap + packed_bytes(self.kept, self.values.bits) + self.values.grid_nbytes
-        return bitmap + self.kept * element_size(self.values.storage)
+    def layout(self) -> Layout:
+        values = self.values
+        mask: Layout = {"mask": (torch.uint8, (packed_bytes(self.mask.numel(), 1),))}
+        if isinstance(values, Quantized):
+            grid = {f"values.{name}": what for name, what in values.grid_layout.items()}
+            return mask | {"values.codes": (torch.uint8, (packed_bytes(self.kept, values.bits),))} | grid
+        return mask | {"values.weight": (values.storage, (self.kept,))}
 
     @property
     def parameters_kept(self) -> int:
@@ -80,7 +82,7 @@ class Sparse(Parametrization):
             codes = torch.zeros(mask.shape, dtype=torch.uint8)
             codes[mask] = kept
             return cls(mask, Quantized.from_codes(inner, below, codes))
-        weight = torch.zeros(mask.shape, dtype=getattr(torch, dtype_name(below["weight"].dtype)))
+        weight = torch.zeros(mask.shape, dtype=below["weight"].dtype)
         weight[mask] = below["weight"]
         return cls(mask, Dense(weight))
 

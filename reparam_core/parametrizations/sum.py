@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from reparam_core.errors import ReparamError
-from reparam_core.parametrizations.base import Leaf, Parametrization, Spec, nested, part, unpack
+from reparam_core.parametrizations.base import Layout, Leaf, Parametrization, Spec, nested, nested_layout, part, unpack
 
 
 class Sum(Parametrization):
@@ -61,8 +61,8 @@ class Sum(Parametrization):
         return {name: make for i, one in enumerate(self._forms) for name, make in nested(str(i), one).items()}
 
     @property
-    def nbytes(self) -> int:
-        return sum(one.nbytes for one in self._forms)
+    def layout(self) -> Layout:
+        return {name: what for i, one in enumerate(self._forms) for name, what in nested_layout(str(i), one).items()}
 
     @property
     def parameters_kept(self) -> int:

@@ -15,7 +15,7 @@ from reparam_core.registry import register
 @register
 @dataclass(frozen=True)
 class RandomizedSVD(MatrixMethod):
-    """A random sketch Q of the range, then the SVD of the small QᵀW. """
+    """A random sketch Q of the range, then the SVD of the small QᵀW."""
 
     name: ClassVar[str] = "randomized-svd"
     axis: ClassVar[str] = "rank"

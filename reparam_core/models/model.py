@@ -1,0 +1,243 @@
+"""A loaded model: shared by every session and never written to."""
+
+from __future__ import annotations
+
+import copy
+import threading
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from transformers.pytorch_utils import Conv1D
+
+from reparam_core.models.architectures import INTERLEAVED, Place, places
+from reparam_core.parametrizations import Dense, Parametrization
+
+
+@dataclass(frozen=True)
+class Matrix:
+    """One matrix of the model, whatever the architecture calls it."""
+
+    role: str
+    module: str
+    shape: tuple[int, int]  # (out_features, in_features)
+    kind: str  # linear | embedding
+    tied: tuple[str, ...]  # other modules that use the same numbers
+    part: int = 0
+    parts: int = 1  # above 1: one of so many projections fused in one module
+
+    @property
+    def parameters(self) -> int:
+        """Numbers in the matrix."""
+        return self.shape[0] * self.shape[1]
+
+    @property
+    def compressed_by_default(self) -> bool:
+        """Attention, cross-attention and MLP of the blocks: what a rule without `where` means."""
+        return "layers." in self.role and not self.role.startswith("other.")
+
+
+@dataclass
+class Model:
+    """A transformer with its matrices under canonical roles."""
+
+    name: str
+    module: nn.Module  # float32, values as stored, shared
+    tokenizer: Any
+    directory: Path
+    sha256: str
+    storage: torch.dtype
+    objective: str  # causal | masked | classification | seq2seq | encoder
+    source_bits: int | None = None
+    packed: dict[str, Parametrization] = field(default_factory=dict)  # forms that a packed folder holds
+    _bases: dict[torch.dtype, nn.Module] = field(default_factory=dict)
+    _lock: threading.RLock = field(default_factory=threading.RLock)
+
+    @property
+    def config(self) -> Any:
+        """The transformers configuration."""
+        return self.module.config
+
+    @property
+    def architecture(self) -> str:
+        """Such as `llama`."""
+        return str(self.config.model_type)
+
+    @cached_property
+    def matrices(self) -> dict[str, Matrix]:
+        """Every matrix by role, tied ones once, in the order of the modules."""
+        return _find_matrices(self.module, self.architecture, self.packed)
+
+    @cached_property
+    def parameters(self) -> int:
+        """Numbers in the model, tied ones once."""
+        rest = sum(tensor.numel() for tensor in self.rest().values() if tensor.is_floating_point())
+        return rest + sum(self.form(role).parameters_kept for role in self.matrices)
+
+    def weight(self, role: str) -> Tensor:
+        """W (out, in), float32: a view of the shared numbers where there is one, not to be written to."""
+        if role in self.packed:
+            return self.packed[role].dense()
+        matrix = self.matrices[role]
+        module = self.module.get_submodule(matrix.module)
+        whole = module.weight.detach()
+        if isinstance(module, Conv1D):
+            whole = whole.T
+        return whole if matrix.parts == 1 else whole[_rows(matrix, self.config)]
+
+    def form(self, role: str) -> Parametrization:
+        """The matrix in the form that the checkpoint holds."""
+        return self.packed[role] if role in self.packed else Dense(self.weight(role), self.storage)
+
+    def module_in(self, dtype: torch.dtype) -> nn.Module:
+        """The base computed in that dtype, made once and shared."""
+        with self._lock:
+            if dtype == torch.float32:
+                return self.module
+            if dtype not in self._bases:
+                self._bases[dtype] = copy.deepcopy(self.module).to(dtype)
+            return self._bases[dtype]
+
+    def clone(self, forms: Mapping[str, Parametrization], dtype: torch.dtype = torch.float32) -> nn.Module:
+        """The model with these matrices in another form; every other number is shared with the base."""
+        module = structural_clone(self.module_in(dtype))
+        for path in dict.fromkeys(path for role in forms for path in self._users(role)):
+            replace_module(module, path, self._adapter(module.get_submodule(path), path, forms))
+        return module
+
+    def rest(self) -> dict[str, Tensor]:
+        """Every tensor of the file that is no matrix of a role, once."""
+        taken = {f"{path}.weight" for role in self.matrices for path in self._users(role)}
+        taken |= {f"{matrix.module}.form" for matrix in self.matrices.values()}
+        seen: set[int] = set()
+        kept: dict[str, Tensor] = {}
+        for name, tensor in self.module.state_dict().items():
+            if name in taken or name.rpartition(".")[0] in taken or tensor.data_ptr() in seen or ".form." in name:
+                continue
+            seen.add(tensor.data_ptr())
+            kept[name] = tensor
+        return kept
+
+    def encode(self, text: str) -> list[int]:
+        """Token ids, without special tokens unless the tokenizer always adds them."""
+        return list(self.tokenizer.encode(text, add_special_tokens=False))
+
+    def _users(self, role: str) -> tuple[str, ...]:
+        return (self.matrices[role].module, *self.matrices[role].tied)
+
+    def _adapter(self, old: nn.Module, path: str, forms: Mapping[str, Parametrization]) -> nn.Module:
+        parts = [matrix for matrix in self.matrices.values() if path in (matrix.module, *matrix.tied)]
+        chosen = [forms.get(one.role) or self.form(one.role) for one in parts]
+        if len(parts) > 1:
+            rows = torch.cat([_rows(one, self.config) for one in parts])
+            return Fused(chosen, old.bias, rows.argsort())
+        if isinstance(old, nn.Embedding):
+            return _embedding(old, chosen[0])
+        return Projection(chosen[0], getattr(old, "bias", None))
+
+
+class Projection(nn.Module):
+    """A weight in some form with the module's own bias."""
+
+    def __init__(self, form: Parametrization, bias: Tensor | None) -> None:
+        super().__init__()
+        self.form, self.bias = form, bias
+
+    def forward(self, x: Tensor) -> Tensor:
+        if isinstance(self.form, Dense):  # one call, as nn.Linear makes it: the same bits
+            return nn.functional.linear(x, self.form._materialized(x.dtype), self.bias)
+        y: Tensor = self.form(x)
+        return y if self.bias is None else y + self.bias
+
+
+class Lookup(nn.Module):
+    """An embedding whose rows come from a form."""
+
+    def __init__(self, form: Parametrization, dtype: torch.dtype) -> None:
+        super().__init__()
+        self.form, self.dtype = form, dtype
+
+    def forward(self, ids: Tensor) -> Tensor:
+        return self.form.lookup(ids, self.dtype)
+
+
+class Fused(nn.Module):
+    """Projections in forms of their own, answered as the one module that the architecture expects."""
+
+    def __init__(self, forms: list[Parametrization], bias: Tensor | None, order: Tensor) -> None:
+        super().__init__()
+        self.forms, self.bias, self.order = nn.ModuleList(forms), bias, order
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = torch.cat([form(x) for form in self.forms], dim=-1)[..., self.order]
+        return y if self.bias is None else y + self.bias
+
+
+def structural_clone(module: nn.Module) -> nn.Module:
+    """A copy of the module tree in which every parameter and buffer is the very same tensor: milliseconds, no memory."""
+    tensors = [*module.parameters(), *module.buffers()]
+    return copy.deepcopy(module, {id(tensor): tensor for tensor in tensors})
+
+
+def replace_module(root: nn.Module, path: str, new: nn.Module) -> None:
+    """Put `new` where `path` is."""
+    parent, _, name = path.rpartition(".")
+    setattr(root.get_submodule(parent), name, new)
+
+
+def _embedding(old: nn.Embedding, form: Parametrization) -> nn.Module:
+    if type(old) is nn.Embedding:
+        return Lookup(form, old.weight.dtype)
+    new = copy.copy(old)  # a subclass scales or shifts: it keeps its own forward and gets other numbers
+    new._parameters = dict(old._parameters)
+    new.weight = nn.Parameter(form.dense().to(old.weight.dtype), requires_grad=False)
+    return new
+
+
+def _rows(matrix: Matrix, config: Any) -> Tensor:
+    """Which rows of the fused matrix are this part's."""
+    count = matrix.shape[0]
+    if config.model_type not in INTERLEAVED:
+        return torch.arange(count) + matrix.part * count
+    heads = config.num_attention_heads
+    width = count // heads
+    return (torch.arange(heads)[:, None] * matrix.parts * width + matrix.part * width + torch.arange(width)).reshape(-1)
+
+
+def _find_matrices(module: nn.Module, architecture: str, packed: Mapping[str, Parametrization]) -> dict[str, Matrix]:
+    found: dict[str, Matrix] = {}
+    owners: dict[int, str] = {}
+    for path, one in module.named_modules():
+        weight = _weight_of(one)
+        if weight is None:
+            continue
+        identity = id(one.form) if isinstance(one, Projection | Lookup) else weight.data_ptr()
+        if identity in owners:
+            first = found[owners[identity]]
+            found[first.role] = Matrix(**{**vars(first), "tied": (*first.tied, path)})
+            continue
+        for place in places(architecture, path):
+            matrix = _matrix(place, one, weight)
+            role = place.role if place.role not in found else f"other.{path}"
+            found[role] = Matrix(**{**vars(matrix), "role": role})
+            owners[identity] = role
+    return found
+
+
+def _weight_of(module: nn.Module) -> Tensor | None:
+    """The matrix of a module that has one."""
+    if isinstance(module, Projection | Lookup):
+        return module.form.dense() if module.form.shape else None
+    if isinstance(module, nn.Linear | nn.Embedding | Conv1D):
+        return module.weight
+    return None
+
+
+def _matrix(place: Place, module: nn.Module, weight: Tensor) -> Matrix:
+    rows, columns = (weight.shape[1], weight.shape[0]) if isinstance(module, Conv1D) else tuple(weight.shape)
+    kind = "embedding" if isinstance(module, nn.Embedding | Lookup) else "linear"
+    return Matrix(place.role, place.module, (rows // place.parts, columns), kind, (), place.part, place.parts)

@@ -1,0 +1,111 @@
+"""The packed folder: a model in exactly the bytes that its forms need, and how large it will be before it is written."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Mapping
+from math import prod
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from reparam_core.errors import ReparamError
+from reparam_core.models.model import Model
+from reparam_core.parametrizations import Parametrization, unpack
+from reparam_core.parametrizations.base import Layout, element_size
+
+WEIGHTS, SPECS = "model.safetensors", "parametrizations.json"
+# The order in which safetensors lays tensors out: widest first, then by name. Its names for them fill the header.
+NAMES = {torch.int64: "I64", torch.float32: "F32", torch.int32: "I32", torch.bfloat16: "BF16", torch.float16: "F16",
+         torch.int8: "I8", torch.uint8: "U8", torch.bool: "BOOL"}  # fmt: skip
+
+
+def packed_bytes(model: Model, forms: Mapping[str, Parametrization], storage: torch.dtype) -> int:
+    """Size of the file that `write_packed` writes, header included, without writing it."""
+    layout = _layout(model, forms, storage)
+    order = sorted(layout, key=lambda name: (list(NAMES).index(layout[name][0]), name))
+    header, offset = {}, 0
+    for name in order:
+        dtype, shape = layout[name]
+        end = offset + element_size(dtype) * prod(shape)
+        header[name] = {"dtype": NAMES[dtype], "shape": shape, "data_offsets": [offset, end]}
+        offset = end
+    text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
+    return 8 + -(-len(text) // 8) * 8 + offset
+
+
+def write_packed(
+    directory: Path, model: Model, forms: Mapping[str, Parametrization], storage: torch.dtype, force: bool = False
+) -> Path:
+    """Write the model with these forms; the folder appears whole or not at all. Returns the weight file.
+
+    Raises ReparamError where the folder exists (without `force`) or the disk refuses.
+    """
+    if directory.exists() and not force:
+        raise ReparamError(f"The folder {directory} exists.", "Choose another, or overwrite it with --force.")
+    try:
+        directory.parent.mkdir(parents=True, exist_ok=True)
+        aside = Path(tempfile.mkdtemp(dir=directory.parent, prefix=f".{directory.name}-"))
+        try:
+            _write(aside, model, forms, storage)
+            if directory.exists():
+                shutil.rmtree(directory)
+            os.replace(aside, directory)
+        finally:
+            shutil.rmtree(aside, ignore_errors=True)
+    except OSError as error:
+        raise ReparamError(
+            f"{directory} cannot be written: {error.strerror}.", "Free some space, or choose another place."
+        ) from error
+    return directory / WEIGHTS
+
+
+def read_packed(directory: Path) -> tuple[dict[str, Parametrization], dict[str, Tensor]]:
+    """The forms by role and the rest by name of a folder that `write_packed` wrote."""
+    tensors = load_file(directory / WEIGHTS)
+    specs = json.loads((directory / SPECS).read_text(encoding="utf-8"))
+    forms = {}
+    for role, spec in specs.items():
+        below = {
+            name.removeprefix(f"{role}/"): tensor for name, tensor in tensors.items() if name.startswith(f"{role}/")
+        }
+        forms[role] = unpack(spec, below)
+    return forms, {name: tensor for name, tensor in tensors.items() if "/" not in name}
+
+
+def _write(directory: Path, model: Model, forms: Mapping[str, Parametrization], storage: torch.dtype) -> None:
+    specs, tensors = {}, {name: _narrow(tensor, storage).contiguous() for name, tensor in model.rest().items()}
+    for role in model.matrices:
+        spec, packed = (forms[role] if role in forms else model.form(role).stored(storage)).pack()
+        specs[role] = spec
+        tensors |= {f"{role}/{name}": tensor.contiguous() for name, tensor in packed.items()}
+    save_file(tensors, directory / WEIGHTS)
+    (directory / SPECS).write_text(json.dumps(specs, indent=1), encoding="utf-8")
+    model.config.save_pretrained(directory)
+    if model.tokenizer is not None:
+        model.tokenizer.save_pretrained(directory)
+
+
+def _layout(model: Model, forms: Mapping[str, Parametrization], storage: torch.dtype) -> Layout:
+    layout: Layout = {
+        name: (_narrowed(tensor.dtype, storage), tuple(tensor.shape)) for name, tensor in model.rest().items()
+    }
+    for role in model.matrices:
+        form = forms[role] if role in forms else model.form(role)
+        for name, (dtype, shape) in form.layout.items():
+            plain = role not in forms and role not in model.packed
+            layout[f"{role}/{name}"] = (storage if plain else dtype, shape)
+    return layout
+
+
+def _narrowed(dtype: torch.dtype, storage: torch.dtype) -> torch.dtype:
+    return storage if dtype.is_floating_point else dtype
+
+
+def _narrow(tensor: Tensor, storage: torch.dtype) -> Tensor:
+    return tensor.to(_narrowed(tensor.dtype, storage))
