@@ -70,7 +70,7 @@ class Model:
     @cached_property
     def matrices(self) -> dict[str, Matrix]:
         """Every matrix by role, tied ones once, in the order of the modules."""
-        return _find_matrices(self.module, self.architecture, self.packed)
+        return _find_matrices(self.module, self.architecture)
 
     @cached_property
     def parameters(self) -> int:
@@ -109,14 +109,22 @@ class Model:
             replace_module(module, path, self._adapter(module.get_submodule(path), path, forms))
         return module
 
+    def adopt(self, forms: Mapping[str, Parametrization]) -> None:
+        """While loading: let the checkpoint be these forms, and the shared module compute with their values."""
+        for role, form in forms.items():
+            matrix = self.matrices[role]
+            module = self.module.get_submodule(matrix.module)
+            whole = module.weight.data.T if isinstance(module, Conv1D) else module.weight.data
+            whole[slice(None) if matrix.parts == 1 else _rows(matrix, self.config)] = form.dense()
+        self.packed = dict(forms)
+
     def rest(self) -> dict[str, Tensor]:
         """Every tensor of the file that is no matrix of a role, once."""
         taken = {f"{path}.weight" for role in self.matrices for path in self._users(role)}
-        taken |= {f"{matrix.module}.form" for matrix in self.matrices.values()}
         seen: set[int] = set()
         kept: dict[str, Tensor] = {}
         for name, tensor in self.module.state_dict().items():
-            if name in taken or name.rpartition(".")[0] in taken or tensor.data_ptr() in seen or ".form." in name:
+            if name in taken or tensor.data_ptr() in seen:
                 continue
             seen.add(tensor.data_ptr())
             kept[name] = tensor
@@ -137,15 +145,20 @@ class Model:
             return Fused(chosen, old.bias, rows.argsort())
         if isinstance(old, nn.Embedding):
             return _embedding(old, chosen[0])
-        return Projection(chosen[0], getattr(old, "bias", None))
+        return Projection(chosen[0], getattr(old, "bias", None), old.weight.dtype)
 
 
 class Projection(nn.Module):
     """A weight in some form with the module's own bias."""
 
-    def __init__(self, form: Parametrization, bias: Tensor | None) -> None:
+    def __init__(self, form: Parametrization, bias: Tensor | None, dtype: torch.dtype) -> None:
         super().__init__()
-        self.form, self.bias = form, bias
+        self.form, self.bias, self.dtype = form, bias, dtype
+
+    @property
+    def weight(self) -> Tensor:
+        """Empty: some architectures (T5) ask a projection for its weight's dtype."""
+        return torch.empty(0, dtype=self.dtype)
 
     def forward(self, x: Tensor) -> Tensor:
         if isinstance(self.form, Dense):  # one call, as nn.Linear makes it: the same bits
@@ -208,14 +221,14 @@ def _rows(matrix: Matrix, config: Any) -> Tensor:
     return (torch.arange(heads)[:, None] * matrix.parts * width + matrix.part * width + torch.arange(width)).reshape(-1)
 
 
-def _find_matrices(module: nn.Module, architecture: str, packed: Mapping[str, Parametrization]) -> dict[str, Matrix]:
+def _find_matrices(module: nn.Module, architecture: str) -> dict[str, Matrix]:
     found: dict[str, Matrix] = {}
     owners: dict[int, str] = {}
     for path, one in module.named_modules():
         weight = _weight_of(one)
         if weight is None:
             continue
-        identity = id(one.form) if isinstance(one, Projection | Lookup) else weight.data_ptr()
+        identity = weight.data_ptr()
         if identity in owners:
             first = found[owners[identity]]
             found[first.role] = Matrix(**{**vars(first), "tied": (*first.tied, path)})
@@ -230,8 +243,6 @@ def _find_matrices(module: nn.Module, architecture: str, packed: Mapping[str, Pa
 
 def _weight_of(module: nn.Module) -> Tensor | None:
     """The matrix of a module that has one."""
-    if isinstance(module, Projection | Lookup):
-        return module.form.dense() if module.form.shape else None
     if isinstance(module, nn.Linear | nn.Embedding | Conv1D):
         return module.weight
     return None
@@ -239,5 +250,5 @@ def _weight_of(module: nn.Module) -> Tensor | None:
 
 def _matrix(place: Place, module: nn.Module, weight: Tensor) -> Matrix:
     rows, columns = (weight.shape[1], weight.shape[0]) if isinstance(module, Conv1D) else tuple(weight.shape)
-    kind = "embedding" if isinstance(module, nn.Embedding | Lookup) else "linear"
+    kind = "embedding" if isinstance(module, nn.Embedding) else "linear"
     return Matrix(place.role, place.module, (rows // place.parts, columns), kind, (), place.part, place.parts)

@@ -1,4 +1,4 @@
-"""The packed folder: a model in exactly the bytes that its forms need, and how large it will be before it is written."""
+"""The packed folder: a model in exactly the bytes that its forms need, foretold before they are written."""
 
 from __future__ import annotations
 

@@ -1,0 +1,5 @@
+"""`python -m reparam_core`."""
+
+from reparam_core.cli import main
+
+main()

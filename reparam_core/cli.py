@@ -1,0 +1,132 @@
+"""The command line: `--json` prints one JSON object on standard output, everything else goes to standard error."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from reparam_core.errors import ReparamError
+
+app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, help=__doc__)
+Name = Annotated[str, typer.Option("--model", help="A catalogue name, a local folder, or a hub id.")]
+Given = Annotated[str, typer.Option("--recipe", help="'base', 'svd:0.5 + rtn:4g64', JSON, or a JSON file.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object on standard output.")]
+
+
+def say(line: str) -> None:
+    """A line for people."""
+    typer.echo(line, err=True)
+
+
+def answer(value: dict[str, Any], as_json: bool, text: str) -> None:
+    """The one JSON object, or text for people."""
+    typer.echo(json.dumps(value, allow_nan=False) if as_json else text)
+
+
+def _load(name: str) -> Any:
+    from reparam_core.models import load  # torch takes a second: `--help` need not wait for it
+
+    return load(name, progress=lambda share, what: say(f"{share:4.0%} {what}"))
+
+
+@app.command()
+def models(as_json: AsJson = False) -> None:
+    """The catalogue, and what is on this machine."""
+    from reparam_core.models import ENTRIES
+
+    found = [
+        {"name": one.name, "summary": one.summary, "available": one.source is not None} for one in ENTRIES.values()
+    ]
+    lines = [f"{'✓' if one['available'] else '·'} {one['name']:30} {one['summary']}" for one in found]
+    answer({"models": found}, as_json, "\n".join(lines))
+
+
+@app.command()
+def inspect(model: Name, as_json: AsJson = False) -> None:
+    """The matrices of a model by role."""
+    from reparam_core.models import inspect as inspected
+
+    found = inspected(_load(model))
+    lines = [f"{one['role']:32} {one['shape']!s:14} {one['bytes']:>12,} bytes" for one in found["matrices"]]
+    heading = f"{model}: {found['architecture']}, {found['parameters']:,} parameters, {found['bytes_base']:,} bytes"
+    answer(found, as_json, "\n".join([heading, *lines]))
+
+
+@app.command()
+def measure(
+    model: Name,
+    recipe: Given = "base",
+    text: Annotated[str | None, typer.Option(help="A text file, or .npy token ids (N, L).")] = None,
+    data: Annotated[str, typer.Option(help="A shipped text: addresses, moby-dick, …")] = "addresses",
+    sequences: Annotated[int, typer.Option(min=1)] = 16,
+    length: Annotated[int, typer.Option(min=2)] = 512,
+    offset: Annotated[int, typer.Option(min=0)] = 0,
+    dtype: Annotated[str, typer.Option(help="float32 or bfloat16.")] = "float32",
+    latency: Annotated[bool, typer.Option("--latency/--no-latency")] = True,
+    fresh: Annotated[bool, typer.Option("--fresh", help="Measure again, even where it was measured before.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Quality, size and latency of a model under a recipe, beside its base."""
+    from reparam_core.measure import measured
+
+    found = measured(
+        _load(model), recipe, text=text or data, sequences=sequences, length=length, offset=offset,
+        dtype=dtype, latency=latency, fresh=fresh,
+    )  # fmt: skip
+    answer(found.to_json(), as_json, str(found))
+
+
+@app.command()
+def spectra(
+    model: Name,
+    where: Annotated[str | None, typer.Option(help="A glob over roles.")] = None,
+    recipe: Given = "base",
+    as_json: AsJson = False,
+) -> None:
+    """Singular values of the model's matrices, before and under a recipe."""
+    from reparam_core.apply import apply
+    from reparam_core.measure.spectra import spectra_of
+
+    loaded = _load(model)
+    found = spectra_of(apply(loaded, recipe), where)
+    lines = [
+        f"{one['role']:32} stable rank {one['stable_rank']:7.1f}  90 % of the energy in rank {one['rank_of_energy']['0.9']}"
+        for one in found["matrices"]
+    ]
+    answer(found, as_json, "\n".join(lines))
+
+
+@app.command()
+def compress(
+    model: Name,
+    recipe: Given,
+    out: Annotated[Path, typer.Option(help="The folder to write.")],
+    format: Annotated[str, typer.Option(help="packed")] = "packed",
+    force: Annotated[bool, typer.Option("--force", help="Overwrite the folder.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Write the model under a recipe, in exactly the bytes that `measure` reports."""
+    from reparam_core.apply import apply
+    from reparam_core.models import write_packed
+
+    if format != "packed":
+        raise ReparamError(f"Unknown format '{format}'.", "Known: packed.")
+    if out.exists() and not force:
+        raise ReparamError(f"The folder {out} exists.", "Choose another, or overwrite it with --force.")
+    setting = apply(_load(model), recipe)
+    file = write_packed(out, setting.model, setting.forms, setting.storage, force)
+    found = {"model": model, "recipe": setting.recipe.as_json(), "out": str(out), "bytes": file.stat().st_size}
+    answer(found, as_json, f"{out}: {found['bytes']:,} bytes")
+
+
+def main() -> None:
+    """Run the command line; a user's mistake is one line on standard error and exit 2."""
+    try:
+        app()
+    except ReparamError as error:
+        say(f"Error: {error}")
+        sys.exit(2)

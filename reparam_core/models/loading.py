@@ -1,0 +1,202 @@
+"""From a name to a Model: safetensors only, never remote code, never pickle."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import psutil
+import torch
+import transformers
+from safetensors import SafetensorError, safe_open
+from torch import nn
+
+from reparam_core.errors import ReparamError
+from reparam_core.models.catalogue import ENTRIES, converted_folder
+from reparam_core.models.model import Model
+from reparam_core.models.packed import SPECS, read_packed
+
+Progress = Callable[[float, str], None]
+_loaded: dict[str, Model] = {}
+_lock = threading.Lock()
+OBJECTIVES = (
+    ("ForCausalLM", "causal"), ("LMHeadModel", "causal"), ("ForMaskedLM", "masked"), ("ForPreTraining", "masked"),
+    ("ForSequenceClassification", "classification"), ("ForConditionalGeneration", "seq2seq"),
+)  # fmt: skip
+
+
+def load(name: str | Path, progress: Progress | None = None) -> Model:
+    """The model of that catalogue name, folder or hub id: one a process, shared, never written to.
+
+    Raises ReparamError for a name that is not known and for a folder that is not whole or not safe to load.
+    """
+    with _lock:
+        if str(name) not in _loaded:
+            _loaded[str(name)] = _load(str(name), progress)
+        return _loaded[str(name)]
+
+
+def _load(name: str, progress: Progress | None) -> Model:
+    entry = ENTRIES.get(name)
+    if name == "smollm2-135m-instruct":
+        return _from_folder(name, _smollm2(progress), source_bits=4)
+    if entry is not None:
+        return _from_folder(name, _weights_below(entry.require()))
+    if Path(name).exists():
+        return _from_folder(name, Path(name))
+    return _from_folder(name, _from_hub(name))
+
+
+def _weights_below(folder: Path) -> Path:
+    """The folder itself, or the one inside a package that holds the configuration."""
+    return folder if (folder / "config.json").exists() else next(iter(sorted(folder.rglob("config.json")))).parent
+
+
+def _from_folder(name: str, folder: Path, source_bits: int | None = None) -> Model:
+    config = _read_config(folder)
+    files = _weight_files(folder)
+    _check_fits(name, sum(file.stat().st_size for file in files))
+    tokenizer = _tokenizer(folder)
+    packed = (folder / SPECS).exists()
+    try:
+        module = _empty(config) if packed else _class_of(config).from_pretrained(
+            folder, dtype=torch.float32, use_safetensors=True, local_files_only=True, trust_remote_code=False)  # fmt: skip
+        storage = _storage(files[0])
+        model = Model(name, _frozen(module, storage), tokenizer, folder, _sha256(files), storage, _objective(config),
+                      source_bits)  # fmt: skip
+        if packed:
+            forms, rest = read_packed(folder)
+            module.load_state_dict({key: value.float() if value.is_floating_point() else value
+                                    for key, value in rest.items()}, strict=False)  # fmt: skip
+            model.adopt(forms)
+        return model
+    except (SafetensorError, OSError, KeyError, RuntimeError, ValueError) as error:
+        raise ReparamError(
+            f"The weights in {folder} cannot be read: {error}.", "Fetch or compress them again."
+        ) from error
+
+
+def _read_config(folder: Path) -> Any:
+    path = folder / "config.json"
+    if not path.is_file():
+        raise ReparamError(f"{folder} holds no config.json.", "Give a folder that transformers saved.")
+    try:
+        raw = json.loads(path.read_text(encoding="utf-8"))
+    except (UnicodeDecodeError, json.JSONDecodeError) as error:
+        raise ReparamError(f"{path} is no valid JSON.", "Fetch the model again.") from error
+    if "auto_map" in raw:
+        raise ReparamError(
+            f"{folder} asks to run its own code (auto_map).", "Only architectures of transformers are loaded."
+        )
+    try:
+        return transformers.AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+    except (OSError, ValueError, KeyError) as error:
+        raise ReparamError(
+            f"The configuration in {folder} is not understood: {error}.", "Give a transformers model."
+        ) from error
+
+
+def _weight_files(folder: Path) -> list[Path]:
+    files = sorted(folder.glob("*.safetensors"))
+    if not files:
+        pickled = [*folder.glob("*.bin"), *folder.glob("*.pt")]
+        found = f"only pickled weights ({pickled[0].name}), which could run code" if pickled else "no weights"
+        raise ReparamError(f"{folder} holds {found}.", "Give weights in *.safetensors.")
+    for file in files:
+        try:
+            with safe_open(file, "pt"):
+                pass
+        except (SafetensorError, OSError) as error:
+            raise ReparamError(f"{file} is damaged or cut short: {error}.", "Fetch it again.") from error
+    return files
+
+
+def _check_fits(name: str, on_disk: int) -> None:
+    """Twice the file for float32 from 16 bits, and room for one setting beside it."""
+    wanted, free = 4 * on_disk, psutil.virtual_memory().available
+    if wanted > free:
+        raise ReparamError(f"{name} needs about {wanted / 1e9:.1f} GB of memory and {free / 1e9:.1f} GB are free.",
+                           "Close other programs, or take a smaller model.")  # fmt: skip
+
+
+def _tokenizer(folder: Path) -> Any:
+    if not any((folder / file).exists() for file in ("tokenizer.json", "vocab.txt", "vocab.json", "spiece.model")):
+        return None
+    return transformers.AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+
+
+def _class_of(config: Any) -> Any:
+    named = getattr(transformers, (config.architectures or ["AutoModel"])[0], None)
+    return named or transformers.AutoModel
+
+
+def _empty(config: Any) -> nn.Module:
+    named = _class_of(config)
+    return named.from_config(config) if named is transformers.AutoModel else named(config)
+
+
+def _frozen(module: nn.Module, storage: torch.dtype) -> nn.Module:
+    """Evaluation mode, no gradients, every float rounded to what the file keeps."""
+    module.eval().requires_grad_(False)
+    for tensor in module.parameters():
+        tensor.data = tensor.data.to(storage).float()
+    return module
+
+
+def _storage(file: Path) -> torch.dtype:
+    with safe_open(file, "pt") as opened:
+        kinds = {opened.get_slice(name).get_dtype() for name in opened.keys()}
+    return torch.bfloat16 if "BF16" in kinds else torch.float16
+
+
+def _objective(config: Any) -> str:
+    name = (config.architectures or [""])[0]
+    return next((objective for ending, objective in OBJECTIVES if name.endswith(ending)), "encoder")
+
+
+def _sha256(files: list[Path]) -> str:
+    digest = hashlib.sha256()
+    for file in files:
+        with file.open("rb") as opened:
+            digest.update(hashlib.file_digest(opened, "sha256").digest())
+    return digest.hexdigest()
+
+
+def _from_hub(name: str) -> Path:
+    from huggingface_hub import snapshot_download
+
+    try:
+        return Path(snapshot_download(name, allow_patterns=["*.json", "*.safetensors", "*.txt", "*.model"]))
+    except Exception as error:  # the hub's client raises a dozen unrelated classes
+        raise ReparamError(f"There is no model '{name}' here, and the hub gave none ({type(error).__name__}).",
+                           f"Known: {', '.join(ENTRIES)}; or a folder.") from error  # fmt: skip
+
+
+def _smollm2(progress: Progress | None) -> Path:
+    """SmolLM2's 4-bit file as float16 safetensors, converted once; about 40 s."""
+    folder = converted_folder("smollm2-135m-instruct")
+    if (folder / "config.json").exists():
+        return folder
+    source = next(ENTRIES["smollm2-135m-instruct"].require().rglob("*.gguf"))
+    if progress:
+        progress(0.05, "Converting SmolLM2 from its 4-bit file: about a minute, once")
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    aside = Path(tempfile.mkdtemp(dir=folder.parent))
+    try:
+        place = {"pretrained_model_name_or_path": str(source.parent), "gguf_file": source.name}
+        module = transformers.AutoModelForCausalLM.from_pretrained(**place, dtype=torch.float32)
+        if hasattr(module.config, "quantization_config"):
+            del module.config.quantization_config
+        module.half().save_pretrained(aside)
+        transformers.AutoTokenizer.from_pretrained(**place).save_pretrained(aside)
+        os.replace(aside, folder)
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)
+    return folder
