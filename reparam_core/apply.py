@@ -137,7 +137,7 @@ def units(unit: Unit, roles: list[str]) -> list[list[str]]:
 
 
 def layer_of(role: str) -> str:
-    """`layers.3` of `layers.3.attention.q`, `encoder.layers.0` of an encoder–decoder's; the role itself outside the blocks."""
+    """`layers.3` of `layers.3.attention.q`, `encoder.layers.0` likewise; the role itself outside the blocks."""
     parts = role.split(".")
     if "layers" not in parts:
         return role

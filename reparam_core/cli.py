@@ -94,7 +94,7 @@ def spectra(
     loaded = _load(model)
     found = spectra_of(apply(loaded, recipe), where)
     lines = [
-        f"{one['role']:32} stable rank {one['stable_rank']:7.1f}  90 % of the energy in rank {one['rank_of_energy']['0.9']}"
+        f"{one['role']:32} stable rank {one['stable_rank']:7.1f}  90 % of energy in rank {one['rank_of_energy']['0.9']}"
         for one in found["matrices"]
     ]
     answer(found, as_json, "\n".join(lines))

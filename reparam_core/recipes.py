@@ -42,7 +42,7 @@ class Step:
 
     def short(self) -> str:
         """`svd:0.5`."""
-        return f"{self.method.name}:{self.setting.short()}"  # type-checked by each setting's own `short`
+        return f"{self.method.name}:{self.setting.short()}"
 
     @classmethod
     def parse(cls, axis: str, raw: Any) -> Step:

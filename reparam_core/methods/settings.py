@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from typing import Annotated, Any, ClassVar, Literal
 
 import torch
@@ -14,7 +15,7 @@ from reparam_core.errors import ReparamError
 Fraction = Annotated[float, Field(gt=0, le=1)]
 
 
-class Setting(BaseModel):
+class Setting(BaseModel, ABC):
     """A validated, hashable slider position."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -26,6 +27,10 @@ class Setting(BaseModel):
         if self.choices and len(given) != 1:
             raise ValueError(f"needs exactly one of {', '.join(self.choices)}; got {', '.join(given) or 'none'}")
         return self
+
+    @abstractmethod
+    def short(self) -> str:
+        """As in a recipe's short form, after the colon."""
 
     def given(self) -> dict[str, Any]:
         """The fields that were set, as a recipe writes them."""

@@ -60,27 +60,34 @@ def _weights_below(folder: Path) -> Path:
 
 
 def _from_folder(name: str, folder: Path, source_bits: int | None = None) -> Model:
-    config = _read_config(folder)
-    files = _weight_files(folder)
+    config, files = _read_config(folder), _weight_files(folder)
     _check_fits(name, sum(file.stat().st_size for file in files))
-    tokenizer = _tokenizer(folder)
-    packed = (folder / SPECS).exists()
     try:
-        module = _empty(config) if packed else _class_of(config).from_pretrained(
-            folder, dtype=torch.float32, use_safetensors=True, local_files_only=True, trust_remote_code=False)  # fmt: skip
-        storage = _storage(files[0])
-        model = Model(name, _frozen(module, storage), tokenizer, folder, _sha256(files), storage, _objective(config),
-                      source_bits)  # fmt: skip
-        if packed:
-            forms, rest = read_packed(folder)
-            module.load_state_dict({key: value.float() if value.is_floating_point() else value
-                                    for key, value in rest.items()}, strict=False)  # fmt: skip
-            model.adopt(forms)
-        return model
+        return _read(name, folder, config, files, source_bits)
     except (SafetensorError, OSError, KeyError, RuntimeError, ValueError) as error:
         raise ReparamError(
             f"The weights in {folder} cannot be read: {error}.", "Fetch or compress them again."
         ) from error
+
+
+def _read(name: str, folder: Path, config: Any, files: list[Path], source_bits: int | None) -> Model:
+    packed = (folder / SPECS).exists()
+    module = _empty(config) if packed else _filled(config, folder)
+    storage = _storage(files[0])
+    model = Model(name, _frozen(module, storage), _tokenizer(folder), folder, _sha256(files), storage,
+                  _objective(config), source_bits)  # fmt: skip
+    if packed:
+        forms, rest = read_packed(folder)
+        wide = {key: value.float() if value.is_floating_point() else value for key, value in rest.items()}
+        module.load_state_dict(wide, strict=False)
+        model.adopt(forms)
+    return model
+
+
+def _filled(config: Any, folder: Path) -> nn.Module:
+    safe = {"use_safetensors": True, "local_files_only": True, "trust_remote_code": False}
+    module: nn.Module = _class_of(config).from_pretrained(folder, dtype=torch.float32, **safe)
+    return module
 
 
 def _read_config(folder: Path) -> Any:
@@ -152,7 +159,7 @@ def _frozen(module: nn.Module, storage: torch.dtype) -> nn.Module:
 
 def _storage(file: Path) -> torch.dtype:
     with safe_open(file, "pt") as opened:
-        kinds = {opened.get_slice(name).get_dtype() for name in opened.keys()}
+        kinds = {opened.get_slice(name).get_dtype() for name in sorted(opened.keys())}
     return torch.bfloat16 if "BF16" in kinds else torch.float16
 
 

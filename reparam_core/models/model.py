@@ -84,7 +84,7 @@ class Model:
             return self.packed[role].dense()
         matrix = self.matrices[role]
         module = self.module.get_submodule(matrix.module)
-        whole = module.weight.detach()
+        whole = _plain(module).detach()
         if isinstance(module, Conv1D):
             whole = whole.T
         return whole if matrix.parts == 1 else whole[_rows(matrix, self.config)]
@@ -114,7 +114,7 @@ class Model:
         for role, form in forms.items():
             matrix = self.matrices[role]
             module = self.module.get_submodule(matrix.module)
-            whole = module.weight.data.T if isinstance(module, Conv1D) else module.weight.data
+            whole = _plain(module).data.T if isinstance(module, Conv1D) else _plain(module).data
             whole[slice(None) if matrix.parts == 1 else _rows(matrix, self.config)] = form.dense()
         self.packed = dict(forms)
 
@@ -142,10 +142,10 @@ class Model:
         chosen = [forms.get(one.role) or self.form(one.role) for one in parts]
         if len(parts) > 1:
             rows = torch.cat([_rows(one, self.config) for one in parts])
-            return Fused(chosen, old.bias, rows.argsort())
+            return Fused(chosen, _bias(old), rows.argsort())
         if isinstance(old, nn.Embedding):
             return _embedding(old, chosen[0])
-        return Projection(chosen[0], getattr(old, "bias", None), old.weight.dtype)
+        return Projection(chosen[0], _bias(old), _plain(old).dtype)
 
 
 class Projection(nn.Module):
@@ -191,15 +191,27 @@ class Fused(nn.Module):
 
 
 def structural_clone(module: nn.Module) -> nn.Module:
-    """A copy of the module tree in which every parameter and buffer is the very same tensor: milliseconds, no memory."""
+    """A copy of the module tree in which every parameter and buffer is the very same: milliseconds, no memory."""
     tensors = [*module.parameters(), *module.buffers()]
-    return copy.deepcopy(module, {id(tensor): tensor for tensor in tensors})
+    copied: nn.Module = copy.deepcopy(module, {id(tensor): tensor for tensor in tensors})
+    return copied
 
 
 def replace_module(root: nn.Module, path: str, new: nn.Module) -> None:
     """Put `new` where `path` is."""
     parent, _, name = path.rpartition(".")
     setattr(root.get_submodule(parent), name, new)
+
+
+def _plain(module: nn.Module) -> Tensor:
+    weight = module.weight
+    assert isinstance(weight, Tensor)
+    return weight
+
+
+def _bias(module: nn.Module) -> Tensor | None:
+    bias = getattr(module, "bias", None)
+    return bias if isinstance(bias, Tensor) else None
 
 
 def _embedding(old: nn.Embedding, form: Parametrization) -> nn.Module:

@@ -1,5 +1,7 @@
 """What each method promises beside the laws."""
 
+from itertools import pairwise
+
 import pytest
 import torch
 
@@ -43,7 +45,7 @@ def test_als_loss_never_rises_and_stays_above_the_svd() -> None:
     w = spectrum_matrix()
     losses = [loss for _, _, loss in ALS(iterations=20, tolerance=0).rounds(w, 5)]
     optimum = float(torch.linalg.svdvals(w)[5:].square().sum() / w.square().sum())
-    assert all(later <= earlier * (1 + 1e-5) for earlier, later in zip(losses, losses[1:], strict=False))
+    assert all(later <= earlier * (1 + 1e-5) for earlier, later in pairwise(losses))
     assert losses[-1] >= optimum * (1 - 1e-4)
     assert losses[0] > losses[-1]
 
