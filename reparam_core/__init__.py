@@ -2,6 +2,7 @@
 
 from reparam_core.apply import apply, base
 from reparam_core.errors import ReparamError
+from reparam_core.measure import measure
 from reparam_core.models import load
 
-__all__ = ["ReparamError", "apply", "base", "load"]
+__all__ = ["ReparamError", "apply", "base", "load", "measure"]

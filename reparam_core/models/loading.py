@@ -24,6 +24,7 @@ from reparam_core.models.model import Model
 from reparam_core.models.packed import SPECS, read_packed
 
 Progress = Callable[[float, str], None]
+transformers.logging.disable_progress_bar()  # progress goes to whoever asked for the model
 _loaded: dict[str, Model] = {}
 _lock = threading.Lock()
 OBJECTIVES = (
@@ -198,10 +199,12 @@ def _smollm2(progress: Progress | None) -> Path:
     aside = Path(tempfile.mkdtemp(dir=folder.parent))
     try:
         place = {"pretrained_model_name_or_path": str(source.parent), "gguf_file": source.name}
-        module = transformers.AutoModelForCausalLM.from_pretrained(**place, dtype=torch.float32)
-        if hasattr(module.config, "quantization_config"):
-            del module.config.quantization_config
-        module.half().save_pretrained(aside)
+        read = transformers.AutoModelForCausalLM.from_pretrained(**place, dtype=torch.float32)
+        config = read.config
+        del config.quantization_config  # what is saved is plain float16
+        plain = type(read)(config)
+        plain.load_state_dict(read.state_dict())
+        plain.half().save_pretrained(aside)
         transformers.AutoTokenizer.from_pretrained(**place).save_pretrained(aside)
         os.replace(aside, folder)
     finally:

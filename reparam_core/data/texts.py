@@ -1,0 +1,84 @@
+"""Texts that ship with the project, and the user's own."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import json
+import lzma
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+from reparam_core.errors import ReparamError
+
+DATA = Path(__file__).resolve().parents[2] / "assets" / "data"
+
+
+@dataclass(frozen=True)
+class Text:
+    """A text with its name and a fingerprint."""
+
+    name: str
+    content: str
+
+    @property
+    def sha256(self) -> str:
+        """Of its UTF-8 bytes."""
+        return hashlib.sha256(self.content.encode()).hexdigest()
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A shipped text."""
+
+    title: str
+    read: Callable[[], str]
+
+
+def _addresses(split: str) -> str:
+    with lzma.open(DATA / "addresses.jsonl.xz", "rt", encoding="utf-8") as lines:
+        return "\n\n".join(one["text"] for one in map(json.loads, lines) if one["split"] == split)
+
+
+def _novel() -> str:
+    return lzma.open(DATA / "moby_dick.txt.xz", "rt", encoding="utf-8").read()
+
+
+def _reviews() -> str:
+    with lzma.open(DATA / "movie_reviews.csv.xz", "rt", encoding="utf-8", newline="") as lines:
+        return "\n".join(row["text"] for row in csv.DictReader(lines) if row["split"] == "held_out")
+
+
+ENTRIES = {
+    "addresses": Entry("Presidential addresses held out of training", lambda: _addresses("held_out")),
+    "moby-dick": Entry("Moby Dick, a novel", _novel),
+    "reviews": Entry("Film reviews held out of training", _reviews),
+    "addresses-train": Entry("Presidential addresses of the training split", lambda: _addresses("train")),
+}
+
+
+@cache
+def shipped(name: str) -> Text:
+    """A shipped text. Raises ReparamError with the known names."""
+    if name not in ENTRIES:
+        raise ReparamError(f"There is no text '{name}'.", f"Known: {', '.join(ENTRIES)}; or a file.")
+    return Text(name, ENTRIES[name].read())
+
+
+def text(name: str) -> Text:
+    """A shipped text by name, or the user's file. Raises ReparamError for what is empty or no text."""
+    if name in ENTRIES or not Path(name).exists():
+        return shipped(name)
+    try:
+        content = Path(name).read_text(encoding="utf-8")
+    except UnicodeDecodeError:
+        raise ReparamError(
+            f"{name} is no text: it holds bytes that are not UTF-8.", "Give a plain text file."
+        ) from None
+    except OSError as error:
+        raise ReparamError(f"{name} cannot be read: {error.strerror}.", "Give a plain text file.") from None
+    if not content.strip():
+        raise ReparamError(f"{name} is empty.", "Give a text with at least a few sentences.")
+    return Text(Path(name).name, content)
