@@ -45,8 +45,8 @@ class Measurement:
     def __str__(self) -> str:
         v = self.values
         quality = f"perplexity {v['perplexity']:.4g}" if v["perplexity"] is not None else "no perplexity"
-        ratio = v["bytes"] / v["bytes_base"]
-        return f"{v['model']} · {v['recipe_short']} · {quality} on {v['text']['name']} · {v['bytes']:,} bytes ({ratio:.2f}×)"
+        size = f"{v['bytes']:,} bytes ({v['bytes'] / v['bytes_base']:.2f}×)"
+        return f"{v['model']} · {v['recipe_short']} · {quality} on {v['text']['name']} · {size}"
 
 
 def measured(

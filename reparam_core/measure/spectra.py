@@ -33,7 +33,7 @@ def entropy_rank(sigma: Tensor) -> float:
 
 
 def random_edge(weight: Tensor) -> float:
-    """Largest singular value of a random matrix of this shape and variance: s (√m + √n) (Marchenko and Pastur, 1967)."""
+    """Largest singular value of a random matrix of this shape and deviation s: s (√m + √n) (Marchenko, Pastur 1967)."""
     m, n = weight.shape
     return float(weight.double().std()) * (math.sqrt(m) + math.sqrt(n))
 
