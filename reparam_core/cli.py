@@ -101,6 +101,25 @@ def spectra(
 
 
 @app.command()
+def attention(
+    model: Name,
+    prompt: Annotated[str, typer.Option(help="What the model reads.")],
+    recipe: Given = "base",
+    as_json: AsJson = False,
+) -> None:
+    """Attention maps of every layer and head, and how far a recipe moves them."""
+    from reparam_core.apply import apply
+    from reparam_core.measure.attention import attention_report
+
+    found = attention_report(apply(_load(model), recipe), prompt)
+    lines = [
+        f"{kind}: {len(one['entropy_bits'])} layers × {len(one['entropy_bits'][0])} heads, {len(one['queries'])} queries"
+        for kind, one in found["attention"].items()
+    ]
+    answer(found, as_json, "\n".join(lines))
+
+
+@app.command()
 def compress(
     model: Name,
     recipe: Given,

@@ -1,7 +1,8 @@
-"""The interactive evaluator: one a process, one worker, two lanes; a newer request of a session replaces its older one."""
+"""The interactive evaluator: one worker, two lanes; a newer request of a session replaces its older one."""
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
@@ -58,8 +59,10 @@ class Ticket:
             self.finish("done")
         except ReparamError as error:
             self.finish("failed", error)
-        except Exception as error:  # the one door: whatever went wrong, the page shows a line and lives on
-            self.finish(
+        except Exception as error:
+            logging.getLogger(__name__).exception("The job %s failed", self.name)  # for whoever runs the server
+            told = ReparamError(f"The computation failed: {type(error).__name__}: {error}.", "Try again.")
+            self.finish("failed", told)
                 "failed", ReparamError(f"The computation failed: {type(error).__name__}: {error}.", "Try again.")
             )
 
