@@ -113,7 +113,7 @@ def attention(
 
     found = attention_report(apply(_load(model), recipe), prompt)
     lines = [
-        f"{kind}: {len(one['entropy_bits'])} layers × {len(one['entropy_bits'][0])} heads, {len(one['queries'])} queries"
+        f"{kind}: {len(one['maps'])} layers × {len(one['maps'][0])} heads, {len(one['queries'])} queries"
         for kind, one in found["attention"].items()
     ]
     answer(found, as_json, "\n".join(lines))

@@ -63,8 +63,6 @@ class Ticket:
             logging.getLogger(__name__).exception("The job %s failed", self.name)  # for whoever runs the server
             told = ReparamError(f"The computation failed: {type(error).__name__}: {error}.", "Try again.")
             self.finish("failed", told)
-                "failed", ReparamError(f"The computation failed: {type(error).__name__}: {error}.", "Try again.")
-            )
 
 
 class Evaluator:
