@@ -2,9 +2,9 @@
 
 import streamlit as st
 import torch
-from components.charts import chart
-from components.controls import pick_model, pick_recipe
 
+from pages.components.charts import chart
+from pages.components.controls import pick_model, pick_recipe
 from reparam_core import ReparamError, apply, base
 from reparam_core.figures.attention import attention_grid, attention_heatmap
 from reparam_core.measure.attention import Maps, attention, divergence, entropy

@@ -1,9 +1,9 @@
 """Spectra: singular values of any matrix, where to cut, and what the cut costs."""
 
 import streamlit as st
-from components.charts import chart
-from components.controls import pick_model
 
+from pages.components.charts import chart
+from pages.components.controls import pick_model
 from reparam_core.figures.spectra import als_convergence, rank_heatmap, spectrum
 from reparam_core.measure.spectra import (
     break_even,

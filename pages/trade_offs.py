@@ -2,12 +2,13 @@
 
 import json
 import uuid
+from typing import Any
 
 import streamlit as st
 import torch
-from components.charts import chart
-from components.controls import pick_model, pick_recipe, pick_text
 
+from pages.components.charts import chart
+from pages.components.controls import pick_model, pick_recipe, pick_text
 from reparam_core import ReparamError
 from reparam_core.figures.claims import claimed_against_measured
 from reparam_core.figures.tradeoffs import axis_curve, tradeoff_scatter
@@ -15,7 +16,7 @@ from reparam_core.jobs import Point, evaluator, explored, measured_so_far, swept
 from reparam_core.models import Model
 from reparam_core.recipes import Recipe
 
-SWEEPS = {
+SWEEPS: dict[str, list[dict[str, Any]]] = {
     "rank": [{"method": "svd", "keep": keep / 100} for keep in (100, 75, 50, 40, 30, 20, 10, 5)],
     "sparsity": [{"method": "magnitude", "fraction": share / 100} for share in (0, 20, 40, 50, 60, 70, 80, 90)],
     "bits": [{"method": "rtn", "bits": bits, "group": 64} for bits in (8, 6, 5, 4, 3, 2)],
@@ -102,9 +103,10 @@ def along(axis: str, rows: list[dict]) -> list[dict]:
     found = []
     for row in rows:
         if row["axis"] == axis and ";" not in row["recipe"]:
-            step = Recipe.parse(row["recipe"].split(" on ")[0]).rules[0].steps[axis].as_json()
-            if POSITIONS[axis] in step:
-                found.append({**row, "position": step[POSITIONS[axis]]})
+            step = Recipe.parse(row["recipe"].split(" on ")[0]).rules[0].steps[axis]
+            position = step.as_json().get(POSITIONS[axis]) if step else None
+            if position is not None:
+                found.append({**row, "position": position})
     return found
 
 

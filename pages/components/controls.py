@@ -76,12 +76,18 @@ def _slider(label: str, key: str, default: int, low: int, high: int, step: int, 
     return st.slider(label, low, high, default, step, key=key, bind="query-params", persist_state="session", help=tip)
 
 
+def _choice(label: str, options: list[str], default: str) -> str:
+    return st.selectbox(label, options, options.index(default), key=label.replace(" ", "_"), bind="query-params",
+                        persist_state="session", label_visibility="collapsed")  # fmt: skip
+
+
 def _step(axis: str, method: str, place: str, setting: dict[str, Any] | None) -> dict[str, Any] | None:
     left, right = st.columns(2)
     known = list(methods(axis))
-    keep = {"bind": "query-params", "persist_state": "session", "label_visibility": "collapsed"}
-    chosen = left.selectbox(f"{axis} method", known, known.index(method), key=f"{axis}_method", **keep)
-    where = right.selectbox(f"{axis} where", list(PLACES), list(PLACES).index(place), key=f"{axis}_where", **keep)
+    with left:
+        chosen = _choice(f"{axis} method", known, method)
+    with right:
+        where = _choice(f"{axis} where", list(PLACES), place)
     st.caption(methods(axis)[chosen].summary)
     if setting is None:
         return None

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -13,9 +13,23 @@ from torch import Tensor
 
 from reparam_core.data.texts import Text, text
 from reparam_core.errors import ReparamError
-from reparam_core.models import Model
 
 _tokenized: dict[tuple[str, str], list[int]] = {}
+
+
+class Reader(Protocol):
+    """What a text needs of a model: this room does not know the models'."""
+
+    name: str
+    sha256: str
+    tokenizer: Any
+
+    @property
+    def config(self) -> Any:
+        """The transformers configuration."""
+
+    def encode(self, text: str) -> list[int]:
+        """Token ids without special tokens."""
 
 
 @dataclass(frozen=True)
@@ -35,7 +49,7 @@ class Sequences:
         return {"name": self.name, "sha256": self.sha256, "offset": self.offset, "sequences": count, "length": length}
 
 
-def sequences(model: Model, name: str, count: int = 16, length: int = 512, offset: int = 0) -> Sequences:
+def sequences(model: Reader, name: str, count: int = 16, length: int = 512, offset: int = 0) -> Sequences:
     """Sequence i starts at token offset + i · length. Raises ReparamError where not one is to be had."""
     if name.endswith(".npy"):
         return _array(name, count, length)
@@ -58,7 +72,7 @@ def sequences(model: Model, name: str, count: int = 16, length: int = 512, offse
     return Sequences(ids, found.name, found.sha256, offset, scored, tuple(notes))
 
 
-def _tokens(model: Model, found: Text) -> list[int]:
+def _tokens(model: Reader, found: Text) -> list[int]:
     if model.tokenizer is None:
         raise ReparamError(f"{model.name} has no tokenizer.", "Give token ids as .npy of shape (N, L).")
     name = (model.sha256, found.sha256)

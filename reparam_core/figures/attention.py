@@ -31,9 +31,7 @@ def attention_grid(maps: NDArray[np.float32], provenance: str) -> go.Figure:
 def _thumbnail(attention: NDArray[np.float32]) -> NDArray[np.float32]:
     """Mean-pooled to a fixed size, on a square-root scale up to the map's own maximum, with a dark rim."""
     edges = [np.linspace(0, side, THUMBNAIL + 1) for side in attention.shape]
-    rows, columns = (
-        np.minimum(one[:-1].astype(int), side - 1) for one, side in zip(edges, attention.shape, strict=True)
-    )
+    rows, columns = (one[:-1].astype(int) for one in edges)
     pooled = np.add.reduceat(np.add.reduceat(attention, np.unique(rows), 0), np.unique(columns), 1)
     wide = pooled[np.searchsorted(np.unique(rows), rows)][:, np.searchsorted(np.unique(columns), columns)]
     tile = np.sqrt(wide / max(float(wide.max()), 1e-12)).astype(np.float32)
