@@ -42,8 +42,8 @@ def axis_of(recipe: str) -> str:
 def sentence(model: Model, point: Point) -> str:
     """What the settings do, in one sentence."""
     told = "untouched" if point.recipe == "base" else f"with {point.recipe}"
-    ratio = point.bytes / point.bytes_base
-    return (f"{model.name} {told} takes {ratio:.2f}× the bytes; perplexity on {point.text} "
+    size = point.bytes / point.bytes_base
+    return (f"{model.name} {told} takes {size:.2f}× the bytes; perplexity on {point.text} "
             f"{point.base_perplexity:.3g} → {point.perplexity:.4g}{certainty(point)}.")  # fmt: skip
 
 
@@ -57,21 +57,24 @@ def certainty(point: Point) -> str:
 
 
 def show_figures(point: Point) -> None:
-    """The big numbers."""
+    """The big numbers; the base has no difference to itself."""
+    changed = point.recipe != "base"
     accuracy, perplexity, size, numbers = st.columns(4)
-    accuracy.metric(
-        "Next-token accuracy", f"{point.accuracy:.1%}", f"{100 * (point.accuracy - point.base_accuracy):+.1f} points"
-    )
-    perplexity.metric(f"Perplexity on {point.text}", f"{point.perplexity:.4g}",
-                      f"{point.perplexity - point.base_perplexity:+.3g}", delta_color="inverse")  # fmt: skip
-    size.metric(
-        "File size", f"{point.bytes / 1e6:.1f} MB", f"{point.bytes / point.bytes_base:.2f}× the base", delta_color="off"
-    )
-    numbers.metric("Numbers kept", f"{point.parameters / 1e6:.2f} M", f"{point.parameters / point.parameters_base:.2f}× the base",
+    gain, loss = point.accuracy - point.base_accuracy, point.perplexity - point.base_perplexity
+    accuracy.metric("Next-token accuracy", f"{point.accuracy:.1%}", f"{100 * gain:+.1f} points" if changed else None)
+    perplexity.metric(f"Perplexity on {point.text}", f"{point.perplexity:.4g}", f"{loss:+.3g}" if changed else None,
+                      delta_color="inverse")  # fmt: skip
+    size.metric("File size", f"{point.bytes / 1e6:.1f} MB", ratio(point.bytes, point.bytes_base), delta_color="off")
+    numbers.metric("Numbers kept", f"{point.parameters / 1e6:.2f} M", ratio(point.parameters, point.parameters_base),
                    delta_color="off")  # fmt: skip
-    if point.low is not None and point.high is not None:
-        st.caption(f"ΔNLL {point.delta_nll:+.3f} nats a token, 95 % paired interval {point.low:+.3f} to {point.high:+.3f}, "
-                   f"from {point.tokens:,} tokens of {point.text}.")  # fmt: skip
+    if point.low is not None and point.high is not None and changed:
+        st.caption(f"ΔNLL {point.delta_nll:+.3f} nats a token, 95 % paired interval {point.low:+.3f} to "
+                   f"{point.high:+.3f}, from {point.tokens:,} tokens of {point.text}.")  # fmt: skip
+
+
+def ratio(value: int, base: int) -> str | None:
+    """`0.41× the base`, nothing where it is the same."""
+    return f"{value / base:.2f}× the base" if value != base else None
 
 
 def show_charts(model: Model, text: str, current: str) -> None:
@@ -80,6 +83,9 @@ def show_charts(model: Model, text: str, current: str) -> None:
     rows = [{"recipe": one.recipe, "axis": kind(one.recipe), "ratio": one.bytes / one.bytes_base,
              "perplexity": one.perplexity} for one in points]  # fmt: skip
     provenance = f"{model.name} · {text}, sequences of 256 tokens · every position but the first scored"
+    if not rows:
+        st.caption("The charts appear with the first setting that is fully measured.")
+        return
     left, right = st.columns(2)
     with left:
         chart(tradeoff_scatter(rows, current, text, provenance), "trade-offs")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -26,7 +27,10 @@ def spectrum(
     figure.add_scatter(x=index, y=energy, mode="lines", line={"color": BITS, "dash": "dot"}, yaxis="y2",
                        hovertemplate="energy up to %{x}: %{y:.1%}<extra></extra>")  # fmt: skip
     figure.add_vline(x=cut, line={"color": "#E69F00", "width": 2}, annotation_text=f"rank {cut}")
-    figure.add_hline(y=edge, line={"color": BASE, "dash": "dot"}, annotation_text="random-matrix edge")
+    figure.add_hline(y=edge, line={"color": BASE, "dash": "dot"})
+    # On a log axis an annotation is placed by its logarithm, unlike the line itself.
+    figure.add_annotation(x=len(sigma), y=math.log10(edge), text="random-matrix edge", showarrow=False,
+                          xanchor="right", yanchor="bottom", font={"color": BASE})  # fmt: skip
     figure.update_layout(yaxis2={"overlaying": "y", "side": "right", "range": [0, 1.02], "tickformat": ".0%",
                                  "title": "cumulative energy (dotted)", "showgrid": False})  # fmt: skip
     figure.update_yaxes(type="log", title="singular value", selector={"overlaying": None})
@@ -57,4 +61,4 @@ def als_convergence(losses: Sequence[float], optimum: float, provenance: str) ->
     figure.update_xaxes(title="round", dtick=max(1, len(rounds) // 10))
     figure.update_yaxes(title="relative squared error")
     above = losses[-1] / optimum - 1 if optimum > 0 else 0.0
-    return styled(figure, f"After {len(rounds)} rounds ALS is {above:.2%} above the optimum", provenance)
+    return styled(figure, f"ALS: {above:.2%} above the optimum after {len(rounds)} rounds", provenance)

@@ -1,0 +1,105 @@
+"""What a user does, in a real browser: open each page, move a slider, come back by link."""
+
+import os
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+import transformers
+from playwright.sync_api import Page, sync_playwright
+
+from scripts.browser import browser_required, find_browser
+
+pytestmark = pytest.mark.browser
+ROOT = Path(__file__).resolve().parents[2]
+FLAGS = "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-sync".split()
+
+
+@pytest.fixture(scope="module")
+def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    with socket.create_server(("localhost", 0)) as free:
+        port = free.getsockname()[1]
+    environment = os.environ | {"REPARAM_CACHE": str(tmp_path_factory.mktemp("store"))}
+    command = [
+        sys.executable,
+        "-m",
+        "streamlit",
+        "run",
+        "app.py",
+        "--server.port",
+        str(port),
+        "--server.headless",
+        "true",
+    ]
+    with subprocess.Popen(command, cwd=ROOT, env=environment) as server:
+        _await(f"http://localhost:{port}/_stcore/health")
+        yield f"http://localhost:{port}"
+        server.terminate()
+
+
+def _await(url: str) -> None:
+    for _ in range(200):
+        try:
+            urllib.request.urlopen(url, timeout=1)
+            return
+        except OSError:
+            time.sleep(0.2)
+    raise TimeoutError(url)
+
+
+@pytest.fixture
+def page() -> Iterator[Page]:
+    executable = find_browser()
+    if executable is None:
+        assert not browser_required(), "CI=true, but there is no Chromium or Chrome"
+        pytest.skip("no Chromium or Chrome on this machine")
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=executable, args=FLAGS)
+        page = browser.new_page(viewport={"width": 1280, "height": 800})
+        page.set_default_timeout(120_000)
+        yield page
+        browser.close()
+
+
+@pytest.mark.parametrize("path", ["", "spectra", "attention"])
+def test_every_page_opens_without_an_error_or_horizontal_scroll(address: str, page: Page, path: str) -> None:
+    page.goto(f"{address}/{path}")
+    page.wait_for_selector(".js-plotly-plot")
+    assert page.locator("[data-testid=stException]").count() == 0
+    assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
+
+
+def test_a_slider_changes_the_sentence_and_the_address(address: str, page: Page) -> None:
+    page.goto(address)
+    page.wait_for_selector("text=takes 1.00× the bytes")
+    slider = page.locator("[data-testid=stSlider] input").nth(2)
+    slider.focus()
+    for _ in range(12):
+        slider.press("ArrowLeft")
+    page.wait_for_selector("text=rtn:4g64")
+    assert "bits=4" in page.url
+    again = page.context.new_page()
+    again.goto(page.url)
+    again.wait_for_selector("text=rtn:4g64", timeout=120_000)
+
+
+def test_the_library_example_of_the_readme_runs(tmp_path: Path) -> None:
+    """`load`, `apply`, `measure` on a small random model, as the README writes it."""
+    torch.manual_seed(0)
+    config = transformers.LlamaConfig(vocab_size=64, hidden_size=32, intermediate_size=48, num_hidden_layers=2,
+                                      num_attention_heads=4, max_position_embeddings=128)  # fmt: skip
+    transformers.LlamaForCausalLM(config).half().save_pretrained(tmp_path / "model")
+    ids = tmp_path / "ids.npy"
+    __import__("numpy").save(ids, torch.randint(0, 64, (4, 128)).numpy())
+    example = (ROOT / "README.md").read_text(encoding="utf-8").split("```python\n")[1].split("```")[0]
+    code = example.replace('"smollm2-135m-instruct"', repr(str(tmp_path / "model")))
+    code = code.replace("measure(setting)", f"measure(setting, text={str(ids)!r}, length=128)")
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)
+    assert ran.returncode == 0, ran.stderr
+    assert "perplexity" in ran.stdout
