@@ -1,8 +1,11 @@
 """Navigation and page configuration, nothing else."""
 
+from pathlib import Path
+
 import streamlit as st
 
 st.set_page_config(page_title="Reparam Explorer", page_icon="◧", layout="wide")
+st.html(Path(__file__).parent / "assets" / "styles" / "dashboard.css")
 st.navigation(
     [
         st.Page("pages/trade_offs.py", title="Trade-offs", icon=":material/tune:", default=True),

@@ -14,9 +14,9 @@ FONT = "Inter, 'Source Sans', 'Noto Sans', 'Noto Sans CJK SC', sans-serif"
 def styled(figure: go.Figure, title: str, provenance: str, height: int = 340) -> go.Figure:
     """The finding as title, the provenance as footer, light grid, no legend."""
     figure.update_layout(
-        title={"text": title, "font": {"size": 16}, "x": 0, "xref": "paper", "y": 0.97, "yanchor": "top"},
+        title={"text": title, "font": {"size": 15}, "x": 0, "xref": "paper", "y": 0.97, "yanchor": "top"},
         font={"family": FONT, "size": 14}, height=height, showlegend=False, hovermode="closest",
-        margin={"l": 70, "r": 24, "t": 52, "b": 84}, paper_bgcolor="rgba(0,0,0,0)", plot_bgcolor="rgba(0,0,0,0)",
+        margin={"l": 64, "r": 16, "t": 44, "b": 80}, paper_bgcolor="rgba(0,0,0,0)", plot_bgcolor="rgba(0,0,0,0)",
     )  # fmt: skip
     figure.update_xaxes(gridcolor="rgba(128,128,128,0.18)", zeroline=False)
     figure.update_yaxes(gridcolor="rgba(128,128,128,0.18)", zeroline=False)
