@@ -1,5 +1,8 @@
 """What happens to a transformer when its weights are written in another form."""
 
+from reparam_core import threads as threads
+
+# isort: split
 from reparam_core.apply import apply, base
 from reparam_core.errors import ReparamError
 from reparam_core.measure import measure

@@ -1,6 +1,7 @@
-"""Texts and token sequences."""
+"""Texts, token sequences and labelled tables."""
 
+from reparam_core.data.labelled import TABLES, Row, Table, is_labelled, table
 from reparam_core.data.sequences import Sequences, sequences
 from reparam_core.data.texts import ENTRIES, Text, text
 
-__all__ = ["ENTRIES", "Sequences", "Text", "sequences", "text"]
+__all__ = ["ENTRIES", "TABLES", "Row", "Sequences", "Table", "Text", "is_labelled", "sequences", "table", "text"]

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from functools import cache
 from typing import Any, Literal
 
+from reparam_core.apply import CancelledError
 from reparam_core.errors import ReparamError
 
 Lane = Literal["interactive", "background"]
@@ -22,7 +23,7 @@ class Ticket:
 
     session: str
     name: str
-    make: Callable[[], Iterator[Any]]
+    make: Callable[[Ticket], Iterator[Any]]
     lane: Lane
     latest: Any = None
     state: State = "waiting"
@@ -53,10 +54,12 @@ class Ticket:
         """One step of the work; what it yields is the latest partial result."""
         self.state = "running" if self.state == "waiting" else self.state
         try:
-            self._steps = self._steps or self.make()
+            self._steps = self._steps or self.make(self)
             self.latest = next(self._steps)
         except StopIteration:
             self.finish("done")
+        except CancelledError:
+            self.finish("cancelled")
         except ReparamError as error:
             self.finish("failed", error)
         except Exception as error:
@@ -73,8 +76,13 @@ class Evaluator:
         self._changed = threading.Condition()
         threading.Thread(target=self._work, name="evaluator", daemon=True).start()
 
-    def submit(self, session: str, name: str, make: Callable[[], Iterator[Any]], lane: Lane = "interactive") -> Ticket:
-        """Ask for a job; the session's older job of that name is abandoned."""
+    def submit(
+        self, session: str, name: str, make: Callable[[Ticket], Iterator[Any]], lane: Lane = "interactive"
+    ) -> Ticket:
+        """Ask for a job; the session's older job of that name is abandoned.
+
+        `make` gets its own ticket: a long step may set `latest` on it, and look whether it is still `pending`.
+        """
         ticket = Ticket(session, name, make, lane)
         with self._changed:
             older = self._jobs.pop((session, name), None)

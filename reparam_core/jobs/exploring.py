@@ -1,83 +1,271 @@
-"""What a page asks of the evaluator: a setting measured progressively, and a sweep along one axis."""
+"""What pages ask of the evaluator: a setting measured while one looks, its details, what it says, and a sweep."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+import threading
+from collections import OrderedDict
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, fields, replace
+from itertools import zip_longest
+from typing import Any
 
 import torch
 
 from reparam_core.apply import Setting, apply, base
-from reparam_core.data import sequences
-from reparam_core.errors import ReparamError
+from reparam_core.data import is_labelled
+from reparam_core.jobs.evaluator import Ticket
+from reparam_core.measure.changes import Claim, changes, claims
+from reparam_core.measure.evaluation import Evaluation, default_source, evaluation
+from reparam_core.measure.generation import said
+from reparam_core.measure.latency import latency_steps
 from reparam_core.measure.quality import Quality, quality_steps
+from reparam_core.measure.tasks import task_steps, tasks_of
 from reparam_core.models import Model
+from reparam_core.recipes import Recipe
 from reparam_core.store import key, store
 
-FIRST_LENGTH = 256
+LENGTH = 257  # tokens of a sequence: 256 are scored
+LARGE = 50_000_000  # parameters from which bfloat16 pays
+FIRST = {True: 1024, False: 2048}  # scored tokens before a first estimate is shown, of large and small models
+SEQUENCES = {True: 16, False: 64}
+FIRST_ANSWERS, ANSWERS = 96, 1500
+BUILT = 3  # settings that stay in memory for whoever asks next
 
 
 @dataclass(frozen=True)
 class Point:
-    """One setting as the charts show it; plain numbers only, so that it can be kept."""
+    """One setting on one source as the charts show it; plain numbers only, so that it can be kept."""
 
-    recipe: str
+    recipe: str  # canonical JSON
+    short: str
+    source: str
+    unit: str  # of an answer: token, masked token, sentence …
+    labelled: bool
     perplexity: float
-    delta_nll: float
-    low: float | None  # 95 % paired interval of the difference in nll
-    high: float | None
-    accuracy: float
     base_perplexity: float
+    delta_nll: float
+    nll_interval: Sequence[float] | None  # 95 % paired, of the difference
+    accuracy: float
     base_accuracy: float
+    accuracy_interval: Sequence[float] | None  # 95 % paired, of the difference
+    flips: float
+    kl_from_base: float | None
+    majority: float | None
+    labels: Sequence[str]
+    confusion: list[list[int]] | None
+    tokens: int
+    answers: int
     bytes: int
     bytes_base: int
     parameters: int
     parameters_base: int
-    tokens: int
-    text: str
+    dtype: str
     final: bool
+    seen: float = 0.0  # when it was measured, seconds since 1970; 0 while it is new
+
+    @property
+    def size_ratio(self) -> float:
+        """Bytes of the file against the base's."""
+        return self.bytes / self.bytes_base
+
+    @property
+    def significant(self) -> bool:
+        """Does the interval of the difference leave zero out? Unknown counts as yes."""
+        interval = self.accuracy_interval if self.labelled else self.nll_interval
+        return interval is None or not interval[0] <= 0 <= interval[1]
 
 
-def explored(
-    model: Model, recipe: str, text: str, count: int = 8, dtype: torch.dtype = torch.float32
-) -> Iterator[Point]:
-    """Estimates that firm up, one a sequence; at once from the store where it was measured before."""
-    tokens = sequences(model, text, count, FIRST_LENGTH)
-    name = key(explored=model.sha256, recipe=recipe, text=tokens.provenance(), dtype=str(dtype))
-    kept = store().get(name)
-    if kept is not None:
-        yield Point(**kept)
+@dataclass(frozen=True)
+class Explored:
+    """What is known of a setting so far: its points by source, in the order asked, or what is being done."""
+
+    points: dict[str, Point] = field(default_factory=dict)
+    doing: str = ""
+    share: float | None = None
+
+
+@dataclass(frozen=True)
+class Details:
+    """What takes longer: what changed, what was claimed, latency and task accuracies, as they come."""
+
+    changes: list[dict[str, Any]] | None = None
+    claims: list[Claim] | None = None
+    latency: dict[str, Any] | None = None
+    tasks: dict[str, dict[str, Any]] | None = None
+    dtype: str = ""
+
+
+def exploring_dtype(model: Model) -> torch.dtype:
+    """bfloat16 for large models where the processor multiplies it, float32 else."""
+    able = torch.cpu.get_capabilities()
+    fast = any(able.get(name) for name in ("avx512_bf16", "amx_bf16", "bf16"))
+    return torch.bfloat16 if fast and model.parameters > LARGE else torch.float32
+
+
+def asked_of(model: Model, source: str) -> Evaluation:
+    """The evaluation that pages show: the same for every setting."""
+    rows = tasks_of(model).get(source, ANSWERS)
+    count = rows if is_labelled(source) else SEQUENCES[model.parameters > LARGE]
+    return evaluation(model, source, count, LENGTH)
+
+
+def explored(model: Model, recipe: str, sources: Sequence[str], ticket: Ticket | None = None) -> Iterator[Explored]:
+    """A first estimate of each source, then refined in turn; at once from the store where it was measured before."""
+    parsed = Recipe.parse(recipe)
+    asked = [asked_of(model, source) for source in sources]
+    points = {one.name: point for one in asked if (point := _kept(model, parsed, one))}
+    if points:
+        yield Explored(dict(points))
+    missing = [one for one in asked if one.name not in points]
+    if not missing:
         return
-    if model.objective != "causal":
-        raise ReparamError(f"{model.name} is no causal language model, so a text gives it no perplexity.",
-                           "Choose a decoder here; Spectra shows every model.")  # fmt: skip
-    setting, untouched = apply(model, recipe, dtype=dtype), base(model, dtype)
-    for quality in quality_steps(setting.module, untouched.module, tokens.ids):
-        final = quality.sequences == len(tokens.ids)
-        point = _point(setting, untouched, quality, text, final)
-        if final:
-            store().put(name, vars(point), model=model.sha256, recipe=recipe)
-        yield point
+    setting = built(model, parsed, ticket, Explored(dict(points)))
+    for quality in _looked_at(model, [quality_steps(setting, one, 1) for one in missing]):
+        point = _point(setting, parsed, quality)
+        if quality.final:
+            _keep(model, parsed, quality.evaluation, point)
+        if quality.final or _enough(quality, model):
+            points[quality.evaluation.name] = point
+        known = {one.name: points[one.name] for one in asked if one.name in points}
+        yield Explored(known, "" if known else "Scoring the first tokens")
 
 
-def _point(setting: Setting, untouched: Setting, quality: Quality, text: str, final: bool) -> Point:
-    low, high = quality.interval or (None, None)
+def _looked_at(model: Model, runs: Sequence[Iterator[Quality]]) -> Iterator[Quality]:
+    """Each run up to its first estimate, then a step of each that is left, round and round."""
+    for run in runs:
+        for found in run:
+            yield found
+            if _enough(found, model):
+                break
+    for together in zip_longest(*runs):
+        yield from (found for found in together if found is not None)
+
+
+def _enough(quality: Quality, model: Model) -> bool:
+    """Is it worth a first look?"""
+    if quality.evaluation.labelled:
+        return quality.answers >= FIRST_ANSWERS
+    return quality.tokens >= FIRST[model.parameters > LARGE]
+
+
+class _Built:
+    """The settings built last, shared by all who ask: few, since each may hold a copy of the weights."""
+
+    def __init__(self) -> None:
+        self._kept: OrderedDict[tuple[str, str, torch.dtype], Setting] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def get(self, name: tuple[str, str, torch.dtype]) -> Setting | None:
+        with self._lock:
+            if name in self._kept:
+                self._kept.move_to_end(name)
+            return self._kept.get(name)
+
+    def put(self, name: tuple[str, str, torch.dtype], setting: Setting) -> None:
+        with self._lock:
+            self._kept[name] = setting
+            while len(self._kept) > BUILT:
+                self._kept.popitem(last=False)
+
+
+_built = _Built()
+
+
+def built(model: Model, recipe: str | Recipe, ticket: Ticket | None = None, so_far: Explored | None = None) -> Setting:
+    """The recipe applied, or the same setting as built a moment ago; its ticket sees how far it is."""
+    parsed, dtype = Recipe.parse(recipe), exploring_dtype(model)
+    name = (model.sha256, parsed.canonical, dtype)
+    found = _built.get(name)
+    if found is not None:
+        return found
+
+    def progress(share: float, what: str) -> None:
+        if ticket is not None and so_far is not None:
+            ticket.latest = replace(so_far, doing=f"Rewriting {what}", share=share)
+
+    made = apply(
+        model, parsed, dtype=dtype, progress=progress, cancelled=lambda: ticket is not None and not ticket.pending
+    )
+    _built.put(name, made)
+    return made
+
+
+def _name(model: Model, recipe: Recipe, asked: Evaluation) -> str:
+    return key(point=model.sha256, recipe=recipe.canonical, asked=asked.key, dtype=str(exploring_dtype(model)))
+
+
+def _kept(model: Model, recipe: Recipe, asked: Evaluation) -> Point | None:
+    value = store().get(_name(model, recipe, asked))
+    return _read(value) if value else None
+
+
+def _read(value: Mapping[str, Any]) -> Point | None:
+    """A point from the store; None where another version wrote it."""
+    names = {one.name for one in fields(Point)}
+    return Point(**value) if set(value) | {"seen"} == names else None
+
+
+def _keep(model: Model, recipe: Recipe, asked: Evaluation, point: Point) -> None:
+    value = asdict(point)
+    del value["seen"]
+    store().put(_name(model, recipe, asked), value, model=model.sha256, recipe=recipe.canonical)
+
+
+def _point(setting: Setting, recipe: Recipe, found: Quality) -> Point:
+    untouched, asked = base(setting.model, setting.dtype), found.evaluation
     return Point(
-        setting.recipe.short(), quality.perplexity, quality.nll - quality.base_nll, low, high, quality.accuracy,
-        float(torch.tensor(quality.base_nll).exp()), quality.base_accuracy, setting.bytes, untouched.bytes,
-        setting.parameters, untouched.parameters, quality.tokens, text, final,
+        recipe=recipe.canonical, short=recipe.short(), source=asked.name, unit=asked.unit, labelled=asked.labelled,
+        perplexity=found.perplexity, base_perplexity=float(torch.tensor(found.base_nll).exp()),
+        delta_nll=found.nll - found.base_nll, nll_interval=found.interval,
+        accuracy=found.accuracy, base_accuracy=found.base_accuracy, accuracy_interval=found.delta_accuracy_interval,
+        flips=found.flips, kl_from_base=found.kl_from_base, majority=asked.majority, labels=asked.labels,
+        confusion=found.confusion if asked.labels else None, tokens=found.tokens, answers=found.answers,
+        bytes=setting.bytes, bytes_base=untouched.bytes, parameters=setting.parameters,
+        parameters_base=untouched.parameters, dtype=str(setting.dtype).removeprefix("torch."), final=found.final,
     )  # fmt: skip
 
 
-def swept(model: Model, recipes: Sequence[str], text: str, dtype: torch.dtype) -> Iterator[tuple[int, int]]:
+def detailed(model: Model, recipe: str, ticket: Ticket | None = None) -> Iterator[Details]:
+    """What changed by layer and what was claimed, then latency, then task accuracies; kept once they are whole."""
+    parsed = Recipe.parse(recipe)
+    name = key(details=model.sha256, recipe=parsed.canonical, threads=torch.get_num_threads())
+    value = store().get(name)
+    if value is not None:
+        yield Details(**value | {"claims": [Claim(**one) for one in value["claims"]]})
+        return
+    setting = built(model, parsed, ticket)
+    found = Details(changes(setting), claims(setting), dtype=str(setting.dtype).removeprefix("torch."))
+    yield found
+    if tasks_of(model):
+        first = evaluation(model, default_source(model), 16, LENGTH).probes[0]
+        for times in latency_steps(setting, first.inputs):
+            found = replace(found, latency=times, claims=claims(setting, times))
+            yield found
+    for reports in task_steps(setting):
+        found = replace(found, tasks=reports)
+        yield found
+    store().put(name, asdict(found), model=model.sha256, recipe=parsed.canonical)
+
+
+def conversed(model: Model, recipe: str, prompt: str, tokens: int, temperature: float, seed: int,
+              ticket: Ticket | None = None) -> Iterator[tuple[str, str]]:  # fmt: skip
+    """What base and setting say to the same prompt with the same seed, growing."""
+    before = after = ""
+    for before in said(base(model, exploring_dtype(model)), prompt, tokens, temperature, seed):
+        yield before, after
+    for after in said(built(model, recipe, ticket), prompt, tokens, temperature, seed):
+        yield before, after
+
+
+def swept(model: Model, recipes: Sequence[str], sources: Sequence[str], ticket: Ticket) -> Iterator[tuple[int, int]]:
     """Measure many settings into the store; yields how many are done, of how many."""
     for index, recipe in enumerate(recipes):
-        for _ in explored(model, recipe, text, dtype=dtype):
+        for _ in explored(model, recipe, sources):
             yield index, len(recipes)
     yield len(recipes), len(recipes)
 
 
-def measured_so_far(model: Model, text: str) -> list[Point]:
-    """Every setting of this model that was explored on this text."""
-    values = [value for _, value, _ in store().all(model.sha256) if "base_accuracy" in value]
-    return [Point(**value) for value in values if value["text"] == text]
+def measured_so_far(model: Model, source: str) -> list[Point]:
+    """Every setting of this model that was measured to the end on this source."""
+    kept = [(_read(value), when) for _, value, when in store().all(model.sha256) if "labelled" in value]
+    return [replace(point, seen=when) for point, when in kept if point and point.source == source]

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+import sys
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from typing import Any
@@ -12,16 +14,21 @@ import psutil
 import torch
 
 from reparam_core.apply import Setting, apply, base
-from reparam_core.data import Sequences, sequences
+from reparam_core.data import is_labelled
 from reparam_core.errors import ReparamError
+from reparam_core.measure.evaluation import DEFAULT_SOURCES, RUNNING, Evaluation, default_source, evaluation
 from reparam_core.measure.latency import latency as timed
-from reparam_core.measure.quality import Quality, quality_steps
+from reparam_core.measure.quality import Quality, quality
+from reparam_core.measure.tasks import task_report, tasks, tasks_of
 from reparam_core.models import Model
 from reparam_core.parametrizations.base import dtype_name
 from reparam_core.recipes import Recipe
 from reparam_core.store import key, store
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+MOST_ROWS = 1000  # of the user's own table
+QUALITY = ("nll", "perplexity", "bits_per_byte", "sequence_nll", "base_nll", "delta_nll", "delta_nll_ci95",
+           "next_token_accuracy", "kl_from_base", "flips")  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -44,85 +51,130 @@ class Measurement:
 
     def __str__(self) -> str:
         v = self.values
-        quality = f"perplexity {v['perplexity']:.4g}" if v["perplexity"] is not None else "no perplexity"
+        quality = f"perplexity {v['perplexity']:.4g} on {v['text']['name']}" if v["perplexity"] else "no quality"
+        quality += f" · accuracy {v['accuracy']:.1%}" if v["accuracy"] is not None else ""
         size = f"{v['bytes']:,} bytes ({v['bytes'] / v['bytes_base']:.2f}×)"
-        return f"{v['model']} · {v['recipe_short']} · {quality} on {v['text']['name']} · {size}"
+        return f"{v['model']} · {v['recipe_short']} · {quality} · {size}"
 
 
 def measured(
-    model: Model, recipe: str | Recipe, *, text: str = "addresses", sequences: int = 16, length: int = 512,
-    offset: int = 0, dtype: str = "float32", latency: bool = True, fresh: bool = False,
+    model: Model, recipe: str | Recipe, *, text: str | None = None, sequences: int = 16, length: int = 512,
+    offset: int = 0, dtype: str = "float32", latency: bool = True, fresh: bool = False, with_tasks: bool = True,
+    calibration: Mapping[str, Any] | None = None,
 ) -> Measurement:  # fmt: skip
-    """Apply and measure, or find it in the store. Raises ReparamError for what the user got wrong."""
+    """Apply and measure, or find it in the store. Raises ReparamError for what the user got wrong.
+
+    `calibration` is the provenance of the text whose statistics the recipe's methods read.
+    """
     if dtype not in DTYPES:
         raise ReparamError(f"Unknown dtype '{dtype}'.", f"Known: {', '.join(DTYPES)}.")
     parsed = Recipe.parse(recipe)
-    tokens = _tokens(model, text, sequences, length, offset)
-    name = key(model=model.sha256, recipe=parsed.canonical, text=tokens.provenance(), dtype=dtype, latency=latency)
+    asked = _asked(model, text, sequences, length, offset)
+    name = key(
+        model=model.sha256, recipe=parsed.canonical, asked=asked and asked.key, dtype=dtype, latency=latency,
+        tasks=with_tasks, calibration=calibration,
+    )  # fmt: skip
     found = None if fresh else store().get(name)
     if found is not None:
         return Measurement(found | {"cached": True})
-    result = measure(apply(model, parsed, dtype=DTYPES[dtype]), tokens=tokens, latency=latency)
+    resident = psutil.Process().memory_info().rss
+    setting = apply(model, parsed, dtype=DTYPES[dtype])
+    values = _values(setting, asked, latency, with_tasks) | {"base_rss_bytes": resident, "calibration": calibration}
+    result = Measurement(values)
     store().put(name, result.to_json(), model=model.sha256, recipe=parsed.canonical)
     return result
 
 
 def measure(
-    setting: Setting, *, text: str = "addresses", sequences: int = 16, length: int = 512, offset: int = 0,
-    latency: bool = True, tokens: Sequences | None = None,
+    setting: Setting, *, text: str | None = None, sequences: int = 16, length: int = 512, offset: int = 0,
+    latency: bool = True, with_tasks: bool = True,
 ) -> Measurement:  # fmt: skip
-    """Quality on the same tokens as the base, size of the packed file, latency of the kernels that run."""
-    tokens = tokens or _tokens(setting.model, text, sequences, length, offset)
+    """Quality on the same tokens as the base, size of the packed file, latency of the kernels that run.
+
+    `text` is a shipped text or table, or a file; without it, what suits the model's objective.
+    """
+    asked = _asked(setting.model, text, sequences, length, offset)
+    return Measurement(_values(setting, asked, latency, with_tasks))
+
+
+def _values(setting: Setting, asked: Evaluation | None, latency: bool, with_tasks: bool) -> dict[str, Any]:
     started = time.perf_counter()
-    quality, notes = _quality(setting, tokens)
+    found = quality(setting, asked) if asked else None
     seconds = {**setting.seconds, "evaluate": time.perf_counter() - started}
-    times = timed(setting, tokens.ids[:1]) if latency and quality else None
-    values = {
-        **_identity(setting, tokens),
-        **_quality_values(quality, tokens),
+    reports = _tasks(setting, found) if with_tasks else {}
+    return {
+        **_identity(setting, asked),
+        **_quality_values(found),
+        "tasks": reports,
+        "accuracy": next((one["accuracy"] for one in reports.values()), None),
         **_sizes(setting),
-        "latency": times,
+        "latency": timed(setting, asked.probes[0].inputs) if latency and asked else None,
         "seconds": seconds,
         "cached": False,
-        "notes": [*tokens.notes, *notes],
+        "notes": _notes(setting, asked, found, latency, reports),
     }
-    return Measurement(values)
 
 
-def _tokens(model: Model, text: str, count: int, length: int, offset: int) -> Sequences:
-    return sequences(model, text, count, length, offset)
+def _asked(model: Model, text: str | None, count: int, length: int, offset: int) -> Evaluation | None:
+    """None where nothing was asked for and the shipped sources do not suit the model: the rest is still measured."""
+    if text is None and (
+        model.objective not in DEFAULT_SOURCES or (model.objective not in RUNNING and not tasks_of(model))
+    ):
+        return None
+    source = text or default_source(model)
+    rows = tasks_of(model).get(source, MOST_ROWS)
+    return evaluation(model, source, rows if is_labelled(source) else count, length, offset)
 
 
-def _quality(setting: Setting, tokens: Sequences) -> tuple[Quality | None, list[str]]:
-    if setting.model.objective != "causal":
-        return None, [
-            f"nll: a text is scored by causal language models only, this is a {setting.model.objective} model"
-        ]
-    steps = quality_steps(setting.module, base(setting.model, setting.dtype).module, tokens.ids)
-    return list(steps)[-1], []
+def _tasks(setting: Setting, found: Quality | None) -> dict[str, dict[str, Any]]:
+    """The table that was asked for, else every task of the objective."""
+    if found is not None and found.evaluation.labelled:
+        return {found.evaluation.name: task_report(found)}
+    return tasks(setting)
 
 
-def _quality_values(quality: Quality | None, tokens: Sequences) -> dict[str, Any]:
-    if quality is None:
-        return dict.fromkeys(("nll", "perplexity", "bits_per_byte", "base_nll", "delta_nll", "delta_nll_ci95"))
-    interval = quality.interval
-    return {
-        "nll": quality.nll,
-        "perplexity": quality.perplexity,
-        "bits_per_byte": quality.nll * quality.tokens / tokens.bytes / math.log(2) if tokens.bytes else None,
-        "sequence_nll": quality.setting.loss.mean(1).tolist(),
-        "base_nll": quality.base_nll,
-        "delta_nll": quality.nll - quality.base_nll,
-        "delta_nll_ci95": list(interval) if interval else None,
-        "next_token_accuracy": quality.accuracy,
-        "kl_from_base": quality.kl_from_base,
-        "flips": quality.flips,
-    }
+def _quality_values(found: Quality | None) -> dict[str, Any]:
+    if found is None:
+        return dict.fromkeys(QUALITY)
+    interval = found.interval
+    of_text = not found.evaluation.labelled
+    values = (
+        found.nll,
+        found.perplexity,
+        found.nll * found.tokens / found.evaluation.bytes / math.log(2) if found.evaluation.bytes else None,
+        [float(one.mean()) for one in found.setting.loss.split(found.evaluation.counts)] if of_text else None,
+        found.base_nll,
+        found.nll - found.base_nll,
+        list(interval) if interval else None,
+        found.accuracy if of_text else None,
+        found.kl_from_base,
+        found.flips,
+    )
+    return dict(zip(QUALITY, values, strict=True))
+
+
+def _notes(
+    setting: Setting, asked: Evaluation | None, found: Quality | None, latency: bool, reports: dict[str, Any]
+) -> list[str]:
+    """Why a figure is null, and what was not as asked."""
+    notes = list(asked.notes if asked else ())
+    if found is None or asked is None:
+        notes.append(f"nll: no shipped text or table suits {setting.model.name}; give your own")
+    elif found.interval is None:
+        notes.append("delta_nll_ci95: fewer than 16 blocks of 64 tokens were scored")
+    if asked and not asked.bytes:
+        notes.append("bits_per_byte: the bytes behind the scored tokens are not known")
+    if asked and asked.labelled:
+        notes.append("sequence_nll, next_token_accuracy, kl_from_base: a labelled table has answers, no running text")
+    if not latency or not asked:
+        notes.append("latency: not asked for" if asked else "latency: nothing to time without a head")
+    if not reports:
+        notes.append(f"tasks, accuracy: none for a {setting.model.objective} model, or not asked for")
+    return notes
 
 
 def _sizes(setting: Setting) -> dict[str, Any]:
     untouched = base(setting.model, setting.dtype)
-    resident = psutil.Process().memory_info().rss
     return {
         "bytes": setting.bytes,
         "bytes_base": untouched.bytes,
@@ -131,18 +183,31 @@ def _sizes(setting: Setting) -> dict[str, Any]:
         "parameters": setting.parameters,
         "parameters_base": untouched.parameters,
         "source_bits": setting.model.source_bits,
-        "resident_bytes": resident,
+        "peak_rss_bytes": _peak_resident(),
+        "base_rss_bytes": None,
     }
 
 
-def _identity(setting: Setting, tokens: Sequences) -> dict[str, Any]:
+def _peak_resident() -> int:
+    """The most that this process ever held, in bytes; Windows keeps it elsewhere."""
+    info = psutil.Process().memory_info()
+    if hasattr(info, "peak_wset"):
+        return int(info.peak_wset)
+    import resource
+
+    most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return int(most if sys.platform == "darwin" else most * 1024)
+
+
+def _identity(setting: Setting, asked: Evaluation | None) -> dict[str, Any]:
     return {
         "model": setting.model.name,
         "model_sha256": setting.model.sha256,
         "recipe": setting.recipe.as_json() | {"storage": dtype_name(setting.storage)},
         "recipe_short": setting.recipe.short(),
         "objective": setting.model.objective,
-        "text": tokens.provenance(),
+        "unit": asked.unit if asked else None,
+        "text": asked.provenance if asked else None,
         "calibration": None,
         "dtype": dtype_name(setting.dtype),
         "device": "cpu",

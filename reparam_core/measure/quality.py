@@ -1,67 +1,118 @@
-"""How well a model predicts a text, beside its base on the same tokens, sequence by sequence."""
+"""Quality of a setting beside its base on the same questions, one probe after the other."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+import threading
+from collections import OrderedDict
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
+from reparam_core.apply import Setting, base
+from reparam_core.measure.evaluation import IGNORED, Evaluation, Probe
+
 BLOCK = 64  # tokens that are drawn together: neighbours are not independent
 LEAST_BLOCKS = 16
-KL_SEQUENCES = 4
+DRAWS = 2000
+KL_PROBES = 4
 
 
-@dataclass
+@dataclass(frozen=True)
 class Scores:
-    """Per scored token of some sequences: loss in nats, and whether the likeliest token was the true one."""
+    """What a module made of some probes."""
 
-    loss: Tensor  # (N, L − 1)
-    right: Tensor  # (N, L − 1) bool
-    log_probabilities: list[Tensor] = field(default_factory=list)  # of the first sequences, for the divergence
+    loss: Tensor  # nats, one a scored token (one a question where it chose among candidates)
+    right: Tensor  # bool, one an answer
+    chosen: Tensor  # what it answered, one an answer
+    true: Tensor
+    log_probabilities: tuple[Tensor, ...] = ()  # of the first probes, for the divergence
 
 
-def scored(module: nn.Module, ids: Tensor, keep: bool = False) -> Scores:
-    """Score ids (N, L): every position but a sequence's first."""
+def scored(module: nn.Module, probe: Probe, by_row: bool, keep: bool = False) -> Scores:
+    """Score one probe."""
     with torch.inference_mode():
-        logits = module(input_ids=ids, use_cache=False).logits[:, :-1].float()
-        log_p = logits.log_softmax(-1)
-    loss = -log_p.gather(-1, ids[:, 1:, None]).squeeze(-1)
-    kept = [log_p.half()] if keep else []
-    return Scores(loss, log_p.argmax(-1) == ids[:, 1:], kept)
+        logits = _logits(module(**probe.inputs))
+        kept: list[Tensor] = []
+        rows = [_row(one, target, kept if keep else None) for one, target in zip(logits, probe.targets, strict=True)]
+    if probe.choices:
+        return _chosen(rows, probe)
+    loss, right, best, true = (torch.cat([row[i] for row in rows]) for i in range(4))
+    if by_row:
+        right = torch.stack([row[1].all() for row in rows])
+        best, true = (torch.stack([row[i][0] for row in rows]) for i in (2, 3))
+    return Scores(loss, right, best, true, tuple(kept))
 
 
-def paired_interval(difference: Tensor, seed: int = 0, draws: int = 2000) -> tuple[float, float] | None:
-    """95 % bootstrap interval of the mean difference over blocks of 64 tokens; None below 16 blocks."""
+def _logits(answer: Any) -> Tensor:
+    """(rows, positions, classes): a classifier has one position; a pretraining head calls its logits otherwise."""
+    logits: Tensor = answer["logits"] if "logits" in answer else answer["prediction_logits"]
+    return logits if logits.dim() == 3 else logits[:, None]
+
+
+def _row(logits: Tensor, targets: Tensor, kept: list[Tensor] | None) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """One row's loss, whether right, best and true: a row at a time stays in the processor's cache."""
+    where = targets != IGNORED
+    logits, targets = logits[: len(targets)].float(), targets[where]
+    logits = logits if bool(where.all()) else logits[where]
+    normalizer = logits.logsumexp(-1)
+    if kept is not None:
+        kept.append((logits - normalizer[:, None]).half())
+    best = logits.argmax(-1)
+    return normalizer - logits.gather(-1, targets[:, None]).squeeze(-1), best == targets, best, targets
+
+
+def _chosen(rows: Sequence[tuple[Tensor, ...]], probe: Probe) -> Scores:
+    """The candidate of least total loss, and the cross-entropy over the candidates."""
+    totals = torch.stack([row[0].double().sum() for row in rows]).split(list(probe.choices))
+    loss = torch.stack([-(-each).log_softmax(0)[answer] for each, answer in zip(totals, probe.answers, strict=True)])
+    best, true = torch.stack([each.argmin() for each in totals]), torch.tensor(probe.answers)
+    return Scores(loss.float(), best == true, best, true)
+
+
+def joined(scores: list[Scores]) -> Scores:
+    """Several probes' scores as one."""
+    loss, right, chosen, true = (
+        torch.cat([getattr(one, name) for one in scores]) for name in ("loss", "right", "chosen", "true")
+    )
+    return Scores(loss, right, chosen, true, tuple(kept for one in scores for kept in one.log_probabilities))
+
+
+def paired_interval(difference: Tensor, block: int = BLOCK, seed: int = 0) -> tuple[float, float] | None:
+    """95 % bootstrap interval of a mean over blocks of neighbours; None below 16 blocks."""
     flat = difference.reshape(-1).double().numpy()
-    blocks = len(flat) // BLOCK
+    blocks = len(flat) // block
     if blocks < LEAST_BLOCKS:
         return None
-    means = flat[: blocks * BLOCK].reshape(blocks, BLOCK).mean(1)
-    picked = np.random.default_rng(seed).integers(0, blocks, (draws, blocks))
+    means = flat[: blocks * block].reshape(blocks, block).mean(1)
+    picked = np.random.default_rng(seed).integers(0, blocks, (DRAWS, blocks))
     low, high = np.quantile(means[picked].mean(1), [0.025, 0.975])
     return float(low), float(high)
 
 
-@dataclass
+@dataclass(frozen=True)
 class Quality:
-    """What is known of a setting after some sequences."""
+    """What is known of a setting and its base after some probes of an evaluation."""
 
+    evaluation: Evaluation
     setting: Scores
     base: Scores
-
-    @property
-    def sequences(self) -> int:
-        """How many were scored."""
-        return len(self.setting.loss)
+    probes: int
+    final: bool = field(default=False)
 
     @property
     def tokens(self) -> int:
         """How many positions were scored."""
         return self.setting.loss.numel()
+
+    @property
+    def answers(self) -> int:
+        """How many answers were right or wrong."""
+        return self.setting.right.numel()
 
     @property
     def nll(self) -> float:
@@ -81,44 +132,91 @@ class Quality:
     @property
     def interval(self) -> tuple[float, float] | None:
         """95 % paired interval of the difference in nll."""
-        return paired_interval(self.setting.loss - self.base.loss)
+        return self._interval(self.setting.loss - self.base.loss)
 
     @property
     def accuracy(self) -> float:
-        """Share of positions whose likeliest token is the true one."""
+        """Share of right answers."""
         return float(self.setting.right.double().mean())
 
     @property
     def base_accuracy(self) -> float:
-        """The base's, on the same positions."""
+        """The base's, on the same questions."""
         return float(self.base.right.double().mean())
 
     @property
+    def accuracy_interval(self) -> tuple[float, float] | None:
+        """95 % interval of the accuracy itself."""
+        return self._interval(self.setting.right.double())
+
+    @property
+    def delta_accuracy_interval(self) -> tuple[float, float] | None:
+        """95 % paired interval of the difference in accuracy."""
+        return self._interval(self.setting.right.double() - self.base.right.double())
+
+    @property
     def flips(self) -> float:
-        """Share of positions where the base was right and the setting is wrong."""
+        """Share of answers where the base was right and the setting is wrong."""
         return float((self.base.right & ~self.setting.right).double().mean())
 
     @property
     def kl_from_base(self) -> float | None:
-        """Mean KL(base ‖ setting) in nats over the first sequences."""
+        """Mean KL(base ‖ setting) in nats over the first probes."""
         pairs = list(zip(self.base.log_probabilities, self.setting.log_probabilities, strict=False))
         if not pairs:
             return None
-        each = [(p.float().exp() * (p.float() - q.float())).sum(-1).mean() for p, q in pairs]
-        return float(torch.stack(each).mean())
+        each = [(p.float().exp() * (p.float() - q.float())).sum(-1) for p, q in pairs]
+        return float(torch.cat(each).mean())
+
+    @property
+    def confusion(self) -> list[list[int]]:
+        """How often each label (row) was answered by each (column)."""
+        labels = self.evaluation.labels
+        found = torch.zeros(len(labels), len(labels), dtype=torch.int64)
+        found.index_put_((self.setting.true, self.setting.chosen), torch.tensor(1), accumulate=True)
+        return found.tolist()
+
+    def _interval(self, difference: Tensor) -> tuple[float, float] | None:
+        return paired_interval(difference, 1 if self.evaluation.labelled else BLOCK)
 
 
-def quality_steps(setting: nn.Module, base: nn.Module, ids: Tensor) -> Iterator[Quality]:
-    """One Quality a sequence, each over all the sequences so far; base and setting are the same module for `base`."""
+class BaseScores:
+    """The base's scores, remembered for the evaluations used last: every setting is compared with the same ones."""
+
+    def __init__(self, evaluations: int = 8) -> None:
+        self._kept: OrderedDict[tuple[Any, ...], dict[int, Scores]] = OrderedDict()
+        self._lock = threading.Lock()
+        self._evaluations = evaluations
+
+    def of(self, setting: Setting, asked: Evaluation, index: int, keep: bool) -> Scores:
+        """Of that probe, for the base of this setting."""
+        name = (setting.model.sha256, setting.dtype, asked.key, len(asked.probes), keep)
+        with self._lock:
+            scores = self._kept.setdefault(name, {})
+            self._kept.move_to_end(name)
+            while len(self._kept) > self._evaluations:
+                self._kept.popitem(last=False)
+        if index not in scores:
+            module = base(setting.model, setting.dtype).module
+            scores[index] = scored(module, asked.probes[index], asked.by_row, keep)
+        return scores[index]
+
+
+_base_scores = BaseScores()
+
+
+def quality_steps(setting: Setting, asked: Evaluation, kl_probes: int = KL_PROBES) -> Iterator[Quality]:
+    """One Quality a probe, each over all the probes so far."""
     own: list[Scores] = []
     theirs: list[Scores] = []
-    for index, row in enumerate(ids):
-        keep = index < KL_SEQUENCES
-        theirs.append(scored(base, row[None], keep))
-        own.append(theirs[-1] if setting is base else scored(setting, row[None], keep))
-        yield Quality(_joined(own), _joined(theirs))
+    for index, probe in enumerate(asked.probes):
+        keep = index < kl_probes and not asked.labelled
+        theirs.append(_base_scores.of(setting, asked, index, keep))
+        own.append(scored(setting.module, probe, asked.by_row, keep) if setting.forms else theirs[-1])
+        own, theirs = [joined(own)], [joined(theirs)]
+        yield Quality(asked, own[0], theirs[0], index + 1, index + 1 == len(asked.probes))
 
 
-def _joined(scores: list[Scores]) -> Scores:
-    kept = [one for each in scores for one in each.log_probabilities]
-    return Scores(torch.cat([one.loss for one in scores]), torch.cat([one.right for one in scores]), kept)
+def quality(setting: Setting, asked: Evaluation) -> Quality:
+    """After the last probe."""
+    return list(quality_steps(setting, asked))[-1]

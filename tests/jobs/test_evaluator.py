@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import pytest
 
 from reparam_core.errors import ReparamError
-from reparam_core.jobs import Evaluator
+from reparam_core.jobs import Evaluator, Ticket
 
 
 def counting(to: int) -> Iterator[int]:
@@ -14,7 +14,7 @@ def counting(to: int) -> Iterator[int]:
 
 
 def test_partial_results_arrive_and_the_last_stays() -> None:
-    ticket = Evaluator().submit("a", "quality", lambda: counting(5))
+    ticket = Evaluator().submit("a", "quality", lambda ticket: counting(5))
     assert ticket.wait(10)
     assert (ticket.state, ticket.latest) == ("done", 4)
 
@@ -22,15 +22,15 @@ def test_partial_results_arrive_and_the_last_stays() -> None:
 def test_a_newer_request_replaces_the_older() -> None:
     evaluator, gate = Evaluator(), threading.Event()
 
-    def slow() -> Iterator[int]:
+    def slow(ticket: Ticket) -> Iterator[int]:
         yield 0
         gate.wait(10)
         yield 1
         yield 2
 
     older = evaluator.submit("a", "quality", slow)
-    newer = evaluator.submit("a", "quality", lambda: counting(3))
-    other = evaluator.submit("b", "quality", lambda: counting(2))
+    newer = evaluator.submit("a", "quality", lambda ticket: counting(3))
+    other = evaluator.submit("b", "quality", lambda ticket: counting(2))
     gate.set()
     assert newer.wait(10)
     assert other.wait(10)
@@ -42,14 +42,14 @@ def test_the_hand_on_the_slider_goes_before_background_work() -> None:
     evaluator, order = Evaluator(), list[str]()
     started, gate = threading.Event(), threading.Event()
 
-    def background() -> Iterator[int]:
+    def background(ticket: Ticket) -> Iterator[int]:
         for step in range(4):
             order.append("background")
             started.set()
             gate.wait(10)
             yield step
 
-    def interactive() -> Iterator[int]:
+    def interactive(ticket: Ticket) -> Iterator[int]:
         for step in range(3):
             order.append("interactive")
             yield step
@@ -73,7 +73,7 @@ def test_the_hand_on_the_slider_goes_before_background_work() -> None:
 def test_a_failure_is_a_line_and_the_worker_lives_on(raised: Exception, told: str) -> None:
     evaluator = Evaluator()
 
-    def failing() -> Iterator[int]:
+    def failing(ticket: Ticket) -> Iterator[int]:
         yield 1
         raise raised
 
@@ -81,6 +81,6 @@ def test_a_failure_is_a_line_and_the_worker_lives_on(raised: Exception, told: st
     assert ticket.wait(10)
     assert ticket.state == "failed"
     assert told in str(ticket.error)
-    after = evaluator.submit("a", "quality", lambda: counting(2))
+    after = evaluator.submit("a", "quality", lambda ticket: counting(2))
     assert after.wait(10)
     assert after.state == "done"

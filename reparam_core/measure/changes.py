@@ -1,0 +1,107 @@
+"""What a setting changed, matrix by matrix, and what theory claims of it beside what file, memory and clock say."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from reparam_core.apply import Setting, base
+from reparam_core.parametrizations import Parametrization
+
+
+def changes(setting: Setting) -> list[dict[str, Any]]:
+    """A row a changed matrix: its form, its numbers and bytes before and after, and ‖W − W′‖ / ‖W‖."""
+    return [_change(setting, role) for role in setting.model.matrices if role in setting.forms]
+
+
+def _change(setting: Setting, role: str) -> dict[str, Any]:
+    before, after = setting.model.form(role).stored(setting.storage), setting.forms[role]
+    weight = setting.model.weight(role)
+    norm = float(weight.norm())
+    return {
+        "role": role,
+        "shape": list(after.shape),
+        "form": described(after),
+        "parameters": after.parameters_kept,
+        "parameters_base": before.parameters_kept,
+        "bytes": after.nbytes,
+        "bytes_base": before.nbytes,
+        "relative_error": float((after.dense() - weight).norm()) / norm if norm else 0.0,
+    }
+
+
+def described(form: Parametrization) -> str:
+    """`low_rank(quantized, quantized)`."""
+    parts = [described(one) for one in form.children() if isinstance(one, Parametrization)]
+    name = form.form.replace("_", " ")
+    return f"{name} ({', '.join(dict.fromkeys(parts))})" if parts else name
+
+
+@dataclass(frozen=True)
+class Claim:
+    """A ratio to the base, and why it parts from what theory says."""
+
+    what: str
+    ratio: float
+    kind: str  # theory | measured
+    reason: str = ""
+
+
+def claims(setting: Setting, latency: dict[str, Any] | None = None) -> list[Claim]:
+    """Numbers and operations in theory; file, memory and wall clock as measured. Ratios to the base, all matrices."""
+    untouched = base(setting.model, setting.dtype)
+    numbers = setting.parameters / untouched.parameters
+    found = [
+        Claim("numbers kept", numbers, "theory", "rank above break-even" if numbers > 1 else ""),
+        Claim("multiply-adds a token", _operations(setting) / _operations(untouched), "theory"),
+        Claim("file", setting.bytes / untouched.bytes, "measured", _why_file(setting)),
+        Claim("memory of the matrices", _resident(setting) / _resident(untouched), "measured", _why_resident(setting)),
+    ]
+    for name, what in (("prefill_ms", "time to read"), ("decode_ms_per_token", "time a written token")):
+        if latency and latency["setting"][name]:
+            ratio = latency["setting"][name]["p50"] / latency["base"][name]["p50"]
+            found.append(Claim(what, ratio, "measured", "" if not setting.forms else latency["setting"]["kernel"]))
+    return found
+
+
+def _operations(setting: Setting) -> int:
+    """Multiply-adds of every matrix product that one token passes; an embedding is looked up, not multiplied."""
+    kinds = setting.model.matrices
+    return sum(setting.form(role).operations for role, one in kinds.items() if one.kind == "linear" or one.tied)
+
+
+def _resident(setting: Setting) -> int:
+    """Bytes of the tensors that the matrices of this setting hold in memory while it runs."""
+    width = torch.empty((), dtype=setting.dtype).element_size()
+    unchanged = [one.parameters * width for role, one in setting.model.matrices.items() if role not in setting.forms]
+    return sum(unchanged) + sum(held_bytes(form) for form in setting.forms.values())
+
+
+def held_bytes(form: Parametrization) -> int:
+    """Bytes of every tensor that a form and its parts hold, shared ones once."""
+    tensors = {
+        (value.data_ptr(), value.nbytes)
+        for part in form.modules()
+        for value in vars(part).values()
+        if isinstance(value, torch.Tensor)
+    }
+    return sum(size for _, size in tensors)
+
+
+def _why_file(setting: Setting) -> str:
+    names = {
+        part.form for form in setting.forms.values() for part in form.modules() if isinstance(part, Parametrization)
+    }
+    why = {"sparse": "a bitmap says where the zeros are", "quantized": "each group keeps a scale", "low_rank": ""}
+    told = [why[name] for name in sorted(names) if why.get(name)]
+    return "; ".join(told)
+
+
+def _why_resident(setting: Setting) -> str:
+    names = {
+        part.form for form in setting.forms.values() for part in form.modules() if isinstance(part, Parametrization)
+    }
+    why = {"sparse": "zeros stored dense", "quantized": "unpacked for the dense kernel, beside the codes"}
+    return "; ".join(why[name] for name in sorted(names) if name in why)

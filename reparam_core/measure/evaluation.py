@@ -1,0 +1,197 @@
+"""What is asked of a model to score it: a text or a labelled table as probes, by the model's objective."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from reparam_core.data import Row, Sequences, Table, is_labelled, sequences, table
+from reparam_core.errors import ReparamError
+from reparam_core.models import Model
+from reparam_core.store import key
+
+IGNORED = -100  # a target that is not scored, as torch has it
+MASKED_SHARE = 0.15  # Devlin et al. 2019
+BATCH = 16  # rows of a labelled table at a time
+
+
+@dataclass(frozen=True)
+class Probe:
+    """Inputs of one forward pass, and the targets of its first logits: (rows, positions), IGNORED where not scored."""
+
+    inputs: dict[str, Tensor]
+    targets: Tensor
+    choices: tuple[int, ...] = ()  # rows that belong together: the candidates of one question each
+    answers: tuple[int, ...] = ()  # which of them is true
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """A source of truth as a model of this objective is asked for it."""
+
+    name: str
+    unit: str  # what one answer is: token, masked token, sentence, date …
+    probes: list[Probe]
+    provenance: dict[str, Any]
+    by_row: bool = False  # an answer is a whole row, right where all of it is
+    labels: tuple[str, ...] = ()
+    majority: float | None = None
+    bytes: int | None = None  # of text that the scored tokens stand for
+    notes: tuple[str, ...] = field(default=())
+
+    @property
+    def labelled(self) -> bool:
+        """Are its answers right or wrong by a table, rather than the tokens of a text?"""
+        return self.majority is not None
+
+    @property
+    def counts(self) -> list[int]:
+        """Scored positions of each probe."""
+        return [int((probe.targets != IGNORED).sum()) for probe in self.probes]
+
+    @property
+    def key(self) -> str:
+        """What distinguishes it."""
+        return key(**self.provenance, unit=self.unit)
+
+
+DEFAULT_SOURCES = {"causal": "addresses", "masked": "reviews", "classification": "movie-reviews", "seq2seq": "dates"}
+
+
+def default_source(model: Model) -> str:
+    """What a model of this objective is scored on unless told otherwise. Raises ReparamError without an objective."""
+    if model.objective not in DEFAULT_SOURCES:
+        raise ReparamError(f"{model.name} has no head, so nothing that it says can be right or wrong.",
+                           "Spectra, attention, size and latency remain; load it with a head for its accuracy.")  # fmt: skip
+    return DEFAULT_SOURCES[model.objective]
+
+
+def evaluation(model: Model, source: str, count: int = 16, length: int = 512, offset: int = 0) -> Evaluation:
+    """The source as probes. Raises ReparamError where the model cannot be asked this."""
+    default_source(model)
+    forms = LABELLED if is_labelled(source) else RUNNING
+    if model.objective not in forms:
+        kind = "a labelled table" if is_labelled(source) else "a running text"
+        raise ReparamError(f"{source} is {kind}, which a {model.objective} model is not scored on.",
+                           f"Take {DEFAULT_SOURCES[model.objective]}, or your own.")  # fmt: skip
+    if is_labelled(source):
+        return LABELLED[model.objective](model, table(source).first(count))
+    return RUNNING[model.objective](model, sequences(model, source, count, length, offset))
+
+
+def _of_text(found: Sequences, unit: str, probes: list[Probe]) -> Evaluation:
+    return Evaluation(found.name, unit, probes, found.provenance(), bytes=found.bytes, notes=found.notes)
+
+
+def of_tokens(model: Model, found: Sequences) -> Evaluation:
+    """Every position but a sequence's first, from those before it."""
+    probes = [Probe({"input_ids": row[None]}, row[None, 1:]) for row in found.ids]
+    return _of_text(found, "token", probes)
+
+
+def of_masked_tokens(model: Model, found: Sequences) -> Evaluation:
+    """15 % of the positions, always the same ones, from all the others."""
+    hidden = torch.rand(found.ids.shape, generator=torch.Generator().manual_seed(0)) < MASKED_SHARE
+    hidden[:, 0] = False  # where an encoder may keep its own mark
+    seen = found.ids.masked_fill(hidden, model.tokenizer.mask_token_id)
+    targets = found.ids.masked_fill(~hidden, IGNORED)
+    probes = [Probe({"input_ids": seen[i : i + 1]}, targets[i : i + 1]) for i in range(len(seen))]
+    return _of_text(found, "masked token", probes)
+
+
+def _of_table(found: Table, unit: str, probes: list[Probe], labels: Sequence[str] = ()) -> Evaluation:
+    provenance = {"name": found.name, "sha256": found.sha256, "offset": 0, "sequences": len(found.rows), "length": None}
+    return Evaluation(found.name, unit, probes, provenance, True, tuple(labels), found.majority)
+
+
+def class_numbers(model: Model) -> dict[str, int]:
+    """The classifier's labels in lower case, and their numbers as text."""
+    names = {str(name).lower(): int(index) for index, name in model.config.id2label.items()}
+    return names | {str(index): index for index in range(model.config.num_labels)}
+
+
+def unknown_labels(model: Model, found: Table) -> list[str]:
+    """The answers that a classifier has no class for."""
+    if model.objective != "classification":
+        return []
+    return [label for label in found.labels if label.lower() not in class_numbers(model)]
+
+
+def of_classes(model: Model, found: Table) -> Evaluation:
+    """Each text's class, for models with a classification head."""
+    unknown, numbers = unknown_labels(model, found), class_numbers(model)
+    if unknown:
+        raise ReparamError(f"{found.name} has the label '{unknown[0]}', which {model.name} does not know.",
+                           f"Its labels are {', '.join(model.config.id2label.values())}.")  # fmt: skip
+    probes = []
+    for rows in _in_batches(found.rows):
+        targets = torch.tensor([[numbers[row.answer.lower()]] for row in rows])
+        probes.append(Probe(_padded(model, [row.text for row in rows]), targets))
+    return _of_table(found, "sentence", probes, [model.config.id2label[i] for i in sorted(model.config.id2label)])
+
+
+def of_written_answers(model: Model, found: Table) -> Evaluation:
+    """Each answer's tokens, written in one go: greedy decoding gives it exactly where each is the likeliest."""
+    probes = []
+    for rows in _in_batches(found.rows):
+        targets = _padded(model, [row.answer for row in rows])
+        labels = targets["input_ids"].masked_fill(targets["attention_mask"] == 0, IGNORED)
+        start = torch.full((len(rows), 1), int(model.config.decoder_start_token_id))
+        shifted = torch.cat([start, targets["input_ids"][:, :-1]], 1)
+        inputs = _padded(model, [row.text for row in rows]) | {"decoder_input_ids": shifted}
+        probes.append(Probe(inputs, labels))
+    return _of_table(found, "answer", probes)
+
+
+def of_choices(model: Model, found: Table) -> Evaluation:
+    """Which of the candidates the model finds likeliest after the text: the sum over the candidate's tokens."""
+    if any(not row.choices for row in found.rows):
+        raise ReparamError(f"{found.name} has no small set of answers to choose from.",
+                           "Give a table with 2 to 20 different labels.")  # fmt: skip
+    probes = [_choice_probe(model, rows) for rows in _in_batches(found.rows)]
+    places = found.rows[0].choices if len({row.choices for row in found.rows}) == 1 else ()
+    return _of_table(found, "choice", probes, places)
+
+
+def _choice_probe(model: Model, rows: Sequence[Row]) -> Probe:
+    """A line a candidate; what stands right of a line's end is never seen by what is scored."""
+    lines: list[list[int]] = []
+    scored: list[int] = []
+    for row in rows:
+        start = model.encode(asked(row))
+        for choice in row.choices:
+            lines.append(start + model.encode(f" {choice}"))
+            scored.append(len(start))
+    longest = max(map(len, lines))
+    ids = torch.zeros(len(lines), longest, dtype=torch.int64)
+    targets = torch.full((len(lines), longest - 1), IGNORED)
+    for index, (line, begin) in enumerate(zip(lines, scored, strict=True)):
+        ids[index, : len(line)] = torch.tensor(line)
+        targets[index, begin - 1 : len(line) - 1] = torch.tensor(line[begin:])
+    answers = tuple(row.choices.index(row.answer) for row in rows)
+    return Probe({"input_ids": ids}, targets, tuple(len(row.choices) for row in rows), answers)
+
+
+def asked(row: Row) -> str:
+    """What a language model reads before the candidates: a statement goes on, a review is asked about."""
+    return f"{row.text}\nThis review is" if set(row.choices) == {"negative", "positive"} else row.text
+
+
+def _in_batches(rows: Sequence[Row]) -> list[Sequence[Row]]:
+    return [rows[start : start + BATCH] for start in range(0, len(rows), BATCH)]
+
+
+def _padded(model: Model, texts: list[str]) -> dict[str, Tensor]:
+    if model.tokenizer is None:
+        raise ReparamError(f"{model.name} has no tokenizer.", "Choose a model with one.")
+    found = model.tokenizer(texts, padding=True, truncation=True, return_tensors="pt")
+    return {name: found[name] for name in ("input_ids", "attention_mask")}
+
+
+RUNNING: dict[str, Callable[[Model, Sequences], Evaluation]] = {"causal": of_tokens, "masked": of_masked_tokens}
+LABELLED: dict[str, Callable[[Model, Table], Evaluation]] = {
+    "causal": of_choices, "classification": of_classes, "seq2seq": of_written_answers}  # fmt: skip
