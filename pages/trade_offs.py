@@ -1,192 +1,190 @@
 """Trade-offs: what rank, sparsity and bit-width do to accuracy, size and latency."""
 
 import json
-import uuid
 from typing import Any
 
 import streamlit as st
-import torch
 
+from pages.components.cards import cards
 from pages.components.charts import chart
-from pages.components.controls import pick_model, pick_recipe, pick_text
+from pages.components.controls import pick_model, pick_pinned, pick_recipe, pick_sources, take_own_source
+from pages.components.history import load_recipe, undo_and_redo
+from pages.components.live import ask, asked_before, live
+from pages.components.panels import by_layer, claims_panel, recipe_panel, tasks_panel, text_panel
+from pages.components.words import sentence, source_words
 from reparam_core import ReparamError
-from reparam_core.figures.claims import claimed_against_measured
-from reparam_core.figures.tradeoffs import axis_curve, tradeoff_scatter
-from reparam_core.jobs import Point, evaluator, explored, measured_so_far, swept
+from reparam_core.figures.tradeoffs import Row, Scale, axis_curve, tradeoff_scatter
+from reparam_core.jobs import Explored, Point, Ticket, detailed, explored, measured_so_far, swept
 from reparam_core.models import Model
 from reparam_core.recipes import Recipe
+from reparam_core.registry import AXES
 
 SWEEPS: dict[str, list[dict[str, Any]]] = {
     "rank": [{"method": "svd", "keep": keep / 100} for keep in (100, 75, 50, 40, 30, 20, 10, 5)],
     "sparsity": [{"method": "magnitude", "fraction": share / 100} for share in (0, 20, 40, 50, 60, 70, 80, 90)],
     "bits": [{"method": "rtn", "bits": bits, "group": 64} for bits in (8, 6, 5, 4, 3, 2)],
 }
-POSITIONS = {"rank": "keep", "sparsity": "fraction", "bits": "bits"}
+POSITIONS = {"rank": ("keep", 100), "sparsity": ("fraction", 100), "bits": ("bits", 1)}
 
 
-def ask(model: Model, recipe: str, text: str) -> None:
-    """Submit what the controls say, unless it is already asked."""
-    wanted = (model.name, recipe, text)
-    if st.session_state.get("asked") != wanted:
-        session = st.session_state.setdefault("session", uuid.uuid4().hex)
-        st.session_state.asked = wanted
-        st.session_state.ticket = evaluator().submit(session, "quality", lambda: explored(model, recipe, text))
+def row_of(point: Point) -> Row:
+    """A point as the charts take it."""
+    axes = {axis: step for rule in Recipe.parse(point.recipe).rules for axis, step in rule.steps.items() if step}
+    axis = "base" if not axes else "combined" if len(axes) > 1 else next(iter(axes))
+    name, factor = POSITIONS.get(axis, ("", 1))
+    position = getattr(axes[axis].setting, name, None) if axis in axes else None
+    low = high = None
+    if point.nll_interval and not point.labelled:
+        low, high = (point.base_perplexity * 2.718281828459045**one for one in point.nll_interval)
+    quality = point.accuracy if point.labelled else point.perplexity
+    where = factor * position if position is not None else None
+    return Row(point.recipe, point.short, axis, point.size_ratio, quality, low, high, where)
 
 
-def axis_of(recipe: str) -> str:
-    """Which axes a recipe's JSON touches: one's name, combined, or base."""
-    axes = {axis for rule in json.loads(recipe)["rules"] for axis in rule if axis != "where"}
-    return "base" if not axes else axes.pop() if len(axes) == 1 else "combined"
+def scale_of(point: Point) -> Scale:
+    """Perplexity of a text, accuracy of a table."""
+    name = "accuracy" if point.labelled else "perplexity"
+    return Scale(name, source_words(point.source), not point.labelled)
 
 
-def sentence(model: Model, point: Point) -> str:
-    """What the settings do, in one sentence."""
-    told = "untouched" if point.recipe == "base" else f"with {point.recipe}"
-    size = point.bytes / point.bytes_base
-    return (f"{model.name} {told} takes {size:.2f}× the bytes; perplexity on {point.text} "
-            f"{point.base_perplexity:.3g} → {point.perplexity:.4g}{certainty(point)}.")  # fmt: skip
+def provenance_of(model: Model, point: Point) -> str:
+    """Where a chart's numbers come from."""
+    marked = f", a checkpoint of {model.source_bits} bits" if model.source_bits else ""
+    asked = f"{point.answers:,} {point.unit}s"
+    convention = "" if point.labelled else " in sequences of 257, every position but the first scored"
+    return f"{model.name}{marked} · {point.source}: {asked}{convention} · {point.dtype} · Reparam Explorer"
 
 
-def certainty(point: Point) -> str:
-    """In words: an estimate, no difference, or nothing to add."""
-    if not point.final:
-        return f" (estimate from {point.tokens} tokens)"
-    if point.recipe != "base" and point.low is not None and point.high is not None and point.low <= 0 <= point.high:
-        return " (no significant difference)"
-    return ""
+def head(name: str, quality: Ticket, details: Ticket, pinned: str | None) -> None:
+    """The sentence and the four figures; while nothing is known of the new setting, the old ones in grey."""
+    found: Explored = quality.latest or Explored()
+    if quality.error is not None:
+        st.error(str(quality.error))
+        return
+    if found.points:
+        st.session_state["shown"] = (name, list(found.points.values()))
+    shown_name, points = st.session_state.get("shown", ("", []))
+    stale = not found.points
+    if stale:
+        st.progress(found.share or 0.0, found.doing or "Measuring …")
+        points = points if shown_name == name else []
+    if points:
+        with st.container(key="stale" if stale else "fresh"):
+            st.markdown(f"#### {sentence(name, points)}")
+            cards(points, pinned_point(pinned, points[0]), None if stale else details.latest)
 
 
-def show_figures(point: Point) -> None:
-    """The big numbers; the base has no difference to itself."""
-    changed = point.recipe != "base"
-    accuracy, perplexity, size, numbers = st.columns(4)
-    gain, loss = point.accuracy - point.base_accuracy, point.perplexity - point.base_perplexity
-    accuracy.metric("Next-token accuracy", f"{point.accuracy:.1%}", f"{100 * gain:+.1f} points" if changed else None)
-    perplexity.metric(f"Perplexity on {point.text}", f"{point.perplexity:.4g}", f"{loss:+.3g}" if changed else None,
-                      delta_color="inverse")  # fmt: skip
-    size.metric("File size", f"{point.bytes / 1e6:.1f} MB", ratio(point.bytes, point.bytes_base), delta_color="off")
-    numbers.metric("Numbers kept", f"{point.parameters / 1e6:.2f} M", ratio(point.parameters, point.parameters_base),
-                   delta_color="off")  # fmt: skip
-    if point.low is not None and point.high is not None and changed:
-        st.caption(f"ΔNLL {point.delta_nll:+.3f} nats a token, 95 % paired interval {point.low:+.3f} to "
-                   f"{point.high:+.3f}, from {point.tokens:,} tokens of {point.text}.")  # fmt: skip
+def pinned_point(pinned: str | None, point: Point) -> Point | None:
+    """What was measured of the pinned setting on the same source."""
+    return st.session_state.get("pinned_points", {}).get((pinned, point.source)) if pinned else None
 
 
-def ratio(value: int, base: int) -> str | None:
-    """`0.41× the base`, nothing where it is the same."""
-    return f"{value / base:.2f}× the base" if value != base else None
+def remember_pinned(model: Model, pinned: str | None, sources: list[str]) -> None:
+    """The pinned setting's figures, which were measured when it was pinned."""
+    if pinned:
+        canonical = Recipe.parse(pinned).canonical
+        known = [point for source in sources for point in measured_so_far(model, source) if point.recipe == canonical]
+        st.session_state["pinned_points"] = {(pinned, point.source): point for point in known}
 
 
-def show_charts(model: Model, text: str, current: str) -> None:
-    """Everything measured so far, and one axis."""
-    points = measured_so_far(model, text)
-    rows = [{"recipe": one.recipe, "axis": kind(one.recipe), "ratio": one.bytes / one.bytes_base,
-             "perplexity": one.perplexity} for one in points]  # fmt: skip
-    provenance = f"{model.name} · {text}, sequences of 256 tokens · every position but the first scored"
-    if not rows:
+def charts(model: Model, sources: list[str], recipe: str, axis: str, quality: Ticket) -> None:
+    """Everything measured so far, and one axis with its curves."""
+    names = [point.source for point in (quality.latest or Explored()).points.values()] or sources
+    points = {name: measured_so_far(model, name) for name in names}
+    every = points[names[0]]
+    if not every:
         st.caption("The charts appear with the first setting that is fully measured.")
         return
+    provenance, canonical = provenance_of(model, every[-1]), Recipe.parse(recipe).canonical
+    rows = [row_of(one) for one in every]
     left, right = st.columns(2)
     with left:
-        chart(tradeoff_scatter(rows, current, text, provenance), "trade-offs")
+        chart(tradeoff_scatter(rows, canonical, scale_of(every[0]), provenance), "trade-offs",
+              on_select=load_clicked, selection_mode="points")  # fmt: skip
     with right:
-        axis = (
-            st.segmented_control("Along", list(SWEEPS), default="rank", key="axis", label_visibility="collapsed")
-            or "rank"
-        )
-        chart(axis_curve(axis, along(axis, rows), None, text, provenance), "axis")
+        curves = [(scale_of(some[0]), along(axis, some)) for some in points.values() if some]
+        here = next((row.position for row in rows if row.recipe == canonical and row.axis == axis), None)
+        chart(axis_curve(axis, curves, here, provenance), f"along-{axis}")
 
 
-def kind(short: str) -> str:
-    """The axis of a recipe in short form."""
-    heads = {"svd": "rank", "als": "rank", "randomized-svd": "rank", "magnitude": "sparsity", "rtn": "bits"}
-    found = {axis for name, axis in heads.items() if f"{name}:" in f" {short}"}
-    return "base" if not found else found.pop() if len(found) == 1 else "combined"
+def pick_axis(recipe: str) -> str:
+    """Which axis the curves run along: the one that the setting touches, unless another is picked."""
+    own = {axis for rule in json.loads(Recipe.parse(recipe).canonical)["rules"] for axis in rule if axis in AXES}
+    default = own.pop() if len(own) == 1 else "rank"
+    return st.segmented_control("Curves along", AXES, default=default, key=f"axis_{default}", bind="query-params",
+                                label_visibility="collapsed") or default  # fmt: skip
 
 
-def along(axis: str, rows: list[dict]) -> list[dict]:
-    """The rows that touch this axis alone, with their position."""
-    found = []
-    for row in rows:
-        if row["axis"] == axis and ";" not in row["recipe"]:
-            step = Recipe.parse(row["recipe"].split(" on ")[0]).rules[0].steps[axis]
-            position = step.as_json().get(POSITIONS[axis]) if step else None
-            if position is not None:
-                found.append({**row, "position": position})
-    return found
+def along(axis: str, points: list[Point]) -> list[Row]:
+    """The settings of one axis applied to the blocks, base included at its end."""
+    default = [one for one in points if all(rule.where is None for rule in Recipe.parse(one.recipe).rules)]
+    return [row for row in map(row_of, default) if row.axis == axis]
 
 
-def sweep_controls(model: Model, text: str) -> None:
-    """Fill the curves in the background."""
-    ticket = st.session_state.get("sweep")
+def load_clicked() -> None:
+    """A click on a point loads its recipe."""
+    chosen = st.session_state["chart-trade-offs"]["selection"]["points"]
+    if chosen and chosen[0].get("customdata"):
+        load_recipe(str(chosen[0]["customdata"][0]))
+
+
+def sweep_controls(model: Model, sources: list[str], quality: Ticket) -> None:
+    """Fill the curves in the background, with how long it will take."""
+    ticket = asked_before("sweep")
     if ticket is not None and ticket.pending:
         done, total = ticket.latest or (0, 1)
-        st.progress(done / total, f"Sweeping: {done} of {total} settings")
-        if st.button("Cancel the sweep"):
+        bar, stop = st.columns([6, 1], vertical_alignment="center")
+        bar.progress(done / total, f"Sweeping in the background: {done} of {total} settings")
+        if stop.button("Cancel", key="cancel-sweep"):
             ticket.cancel()
             st.rerun()
-    elif st.button("Sweep all three axes", help="Measures 22 settings in the background; the slider goes first."):
-        recipes = [json.dumps({"rules": [{axis: step}]}) for axis, steps in SWEEPS.items() for step in steps]
-        session = st.session_state.setdefault("session", uuid.uuid4().hex)
-        st.session_state.sweep = evaluator().submit(
-            session, "sweep", lambda: swept(model, recipes, text, torch.float32), lane="background")  # fmt: skip
+        return
+    recipes = [json.dumps({"rules": [{axis: step}]}) for axis, steps in SWEEPS.items() for step in steps]
+    seconds = [point.seconds for point in (quality.latest or Explored()).points.values() if point.final]
+    told = f", about {max(1, round(sum(seconds) * len(recipes) / 60))} min" if seconds else ""
+    if st.button(f"Sweep rank, sparsity and bits: {len(recipes)} settings{told}", key="sweep", icon=":material/timeline:",
+                 help="Over all blocks, in the background; your own settings go first, and what is known is skipped."):  # fmt: skip
+        wanted = (model.name, tuple(sources), st.session_state.get("sweeps", 0))
+        st.session_state["sweeps"] = st.session_state.get("sweeps", 0) + 1
+        ask("sweep", wanted, lambda own: swept(model, recipes, sources, own), "background")
         st.rerun()
 
 
-def show_claims(point: Point) -> None:
-    """Theory beside the file."""
-    parameters, size = point.parameters / point.parameters_base, point.bytes / point.bytes_base
-    reason = "zeros need a bitmap, groups a scale" if size > parameters else ""
-    rows = [("numbers kept (theory)", parameters, "rank above break-even" if parameters > 1 else ""),
-            ("file", size, reason), ("kernel", 1.0, "plain torch products: no kernel for these forms here")]  # fmt: skip
-    chart(claimed_against_measured(rows, f"{point.recipe} · file size counted to the byte"), "claims")
-
-
-def results(model: Model, recipe: str, text: str) -> None:
-    """What is known now; polls itself only while something is pending."""
-    ticket = st.session_state.ticket
-    if ticket.error is not None:
-        st.error(str(ticket.error))
-        return
-    point = ticket.latest
-    if point is None:
-        st.info("Preparing: the first estimate appears in a moment. The first SVD of a model is dear, once.")
-        return
-    st.markdown(f"#### {sentence(model, point)}")
-    show_figures(point)
-    show_charts(model, text, point.recipe)
-    sweep_controls(model, text)
-    claims, written = st.tabs(["Claimed against measured", "Recipe · Python · command line"])
-    with claims:
-        show_claims(point)
-    with written:
-        st.code(recipe, language="json")
-        st.code(f'from reparam_core import apply, load, measure\n\nmodel = load("{model.name}")\n'
-                f"print(measure(apply(model, '{recipe}')))", language="python")  # fmt: skip
-        st.code(
-            f"python -m reparam_core measure --model {model.name} --recipe '{recipe}' --data {text}", language="bash"
-        )
-
-
 def page() -> None:
-    """Controls → recipe → one engine call → figures."""
-    st.title("Trade-offs")
-    model = pick_model(causal_only=True)
-    text, recipe = pick_text(), pick_recipe()
-    try:
-        ask(model, recipe, text)
-    except ReparamError as error:
-        st.error(str(error))
-        st.stop()
-    waiting = st.session_state.ticket.pending or getattr(st.session_state.get("sweep"), "pending", False)
+    """Controls → recipe → jobs → figures."""
+    take_own_source()
+    title, buttons = st.columns([3, 2], vertical_alignment="center")
+    title.title("Trade-offs")
+    model = pick_model()
+    sources, recipe = pick_sources(model), pick_recipe()
+    with buttons, st.container(horizontal=True, horizontal_alignment="right", gap="small"):
+        undo_and_redo()
+    pinned = pick_pinned(recipe)
+    remember_pinned(model, pinned, sources)
+    quality = ask("quality", (model.name, recipe, tuple(sources)), lambda own: explored(model, recipe, sources, own))
+    details = ask("details", (model.name, recipe), lambda own: detailed(model, recipe, own), "background")
+    live(lambda: head(model.name, quality, details, pinned), quality, details)
+    sweeping, along_which = st.columns([3, 1], vertical_alignment="center")
+    with along_which:
+        axis = pick_axis(recipe)
+    with sweeping:
+        live(lambda: sweep_controls(model, sources, quality), asked_before("sweep"), quality)
+    live(lambda: charts(model, sources, recipe, axis, quality), quality, asked_before("sweep"))
+    texts, layers, claimed, tasks, written = st.tabs(
+        ["Text before and after", "By layer", "Claimed against measured", "Tasks", "Recipe · Python · command line"])  # fmt: skip
+    with texts:
+        text_panel(model, recipe)
+    with layers:
+        live(lambda: by_layer(model, details), details)
+    with claimed:
+        live(lambda: claims_panel(model, details), details)
+    with tasks:
+        live(lambda: tasks_panel(model, details, quality), details, quality)
+    with written:
+        recipe_panel(model, recipe, sources)
 
-    def poll() -> None:
-        results(model, recipe, text)
-        sweep = st.session_state.get("sweep")
-        if waiting and not st.session_state.ticket.pending and not (sweep and sweep.pending):
-            st.rerun()
 
-    st.fragment(poll, run_every=0.3 if waiting else None)()
-
-
-page()
+try:
+    page()
+except ReparamError as error:
+    st.error(str(error))

@@ -1,15 +1,33 @@
-"""A chart with its download."""
+"""A chart with its downloads, in the page's light or dark."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import plotly.graph_objects as go
 import streamlit as st
 
-from reparam_core.figures.theme import export_config
+from reparam_core.figures.theme import export_config, in_the_dark, rendered
+
+FORMATS = {"svg": "image/svg+xml", "png": "image/png"}
 
 
-def chart(figure: go.Figure, name: str, **selection: Any) -> Any:
-    """Draw a figure; its mode bar saves it as SVG, 16:9."""
-    return st.plotly_chart(figure, key=f"chart-{name}", config=export_config(name), theme="streamlit", **selection)
+def chart(figure: go.Figure, name: str, heading: str = "", **selection: Any) -> Any:
+    """Draw a figure; below it, its slide as SVG and PNG, with `heading` (the page's sentence) above its title."""
+    shown = in_the_dark(figure) if st.context.theme.type == "dark" else figure
+    drawn = st.plotly_chart(shown, key=f"chart-{name}", config=export_config(name), theme="streamlit",
+                            alt=str(figure.layout.title.text), **selection)  # fmt: skip
+    with st.container(horizontal=True, horizontal_alignment="right", gap="small", key=f"save-{name}"):
+        for format, mime in FORMATS.items():
+            st.download_button(
+                format.upper(), _slide(figure, format, heading), f"{name}.{format}", mime, key=f"{format}-{name}",
+                type="tertiary", icon=":material/download:", on_click="ignore",
+                help="A slide of 1280 × 720 with title and provenance. The chart's own camera works without Chrome here.",
+            )  # fmt: skip
+    return drawn
+
+
+def _slide(figure: go.Figure, format: str, heading: str) -> Callable[[], bytes]:
+    """Drawn only when it is asked for: a picture takes a moment."""
+    return lambda: rendered(figure, format, heading)

@@ -1,95 +1,250 @@
-"""The controls that every page has: which model, and what is done to it."""
+"""The controls that every page has: which model, what it is scored on, and what is done to it."""
 
 from __future__ import annotations
 
 import json
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import Field, dataclass, fields
+from typing import Any, Literal, cast, get_args, get_origin, get_type_hints
 
 import streamlit as st
 
+from pages.components.history import KEPT, TEXT, UNTOUCHED, remember
+from pages.components.words import PLACES, recipe_words, source_title
 from reparam_core import ReparamError
-from reparam_core.data import ENTRIES as TEXTS
-from reparam_core.models import ENTRIES, Model, load
+from reparam_core.data import keep_own, own_sources
+from reparam_core.models import ENTRIES, Fit, Model, fit, load
+from reparam_core.recipes import Recipe
 from reparam_core.registry import methods
 
-PLACES = {
-    "Attention Q/K/V": "*attention.{q,k,v}",
-    "Attention": "*{attention,cross}.*",
-    "MLP": "*mlp.*",
-    "Blocks": None,
-    "Embedding": "embedding",
-    "Everything": "*",
+BIT_WIDTHS = [2, 3, 4, 5, 6, 7, 8, 16]
+GROUPS: list[Any] = [32, 64, 128, "row", "tensor"]
+RANK_UNITS = {"keep": "of full rank", "parameters": "of the numbers", "energy": "of the energy"}
+SOURCES = {
+    "causal": ("addresses", "moby-dick", "reviews", "movie-reviews", "last-words", "state-capitals"),
+    "masked": ("reviews", "addresses", "moby-dick"),
+    "classification": ("movie-reviews",),
+    "seq2seq": ("dates",),
 }
+SUFFIXES = {"causal": (".txt", ".csv"), "masked": (".txt",), "classification": (".csv",), "seq2seq": (".csv",)}
+OTHER = "another …"
 
 
-@st.cache_resource(show_spinner="Loading the model …")
+@st.cache_resource(show_spinner=False)
 def loaded(name: str) -> Model:
     """One a process, shared by every session."""
-    return load(name)
+    with st.spinner(f"Loading {name} …"):
+        return load(name)
 
 
-def pick_model(causal_only: bool = False) -> Model:
+def pick_model() -> Model:
     """The model picker in the sidebar; stops the page with a line where the model cannot be had."""
     there = [name for name, entry in ENTRIES.items() if entry.source is not None]
-    if causal_only:
-        there = [name for name in there if name in ("embedded-decoder", "smollm2-135m-instruct")]
-    if not there:
-        st.error("No model is on this machine. " + "Train the embedded ones with: make assets")
-        st.stop()
     with st.sidebar:
-        name = st.selectbox("Model", there, key="model", bind="query-params", persist_state="session",
-                            help="The model whose weights are rewritten.")  # fmt: skip
-        st.caption(ENTRIES[name].summary)
+        name = st.selectbox(
+            "Model", [*there, OTHER], key="model", help="The model whose weights are rewritten.", **KEPT
+        )
+        if name == OTHER:
+            name = st.text_input("Folder or hub id", key="other_model", placeholder="a folder, or owner/name",
+                                 help="Weights in safetensors only; code in a checkpoint is never run.", **KEPT)  # fmt: skip
+        else:
+            st.caption(ENTRIES[name].summary)
+    if not name:
+        st.info("Name a folder that transformers saved, or a model on the hub.")
+        st.stop()
     try:
+        _say_fit(name, fit(name))
         return loaded(name)
     except ReparamError as error:
         st.error(str(error))
         st.stop()
 
 
-def pick_text() -> str:
-    """The text that quality is measured on."""
+def _say_fit(name: str, needed: Fit) -> None:
+    """What it takes, before it is taken; what is dear waits for a button."""
     with st.sidebar:
-        return st.selectbox("Text", ["addresses", "moby-dick", "reviews"], key="text", bind="query-params",
-                            persist_state="session", format_func=lambda name: TEXTS[name].title,
-                            help="Perplexity is measured on this text; another text gives another number.")  # fmt: skip
+        st.caption(str(needed))
+    if needed.problem:
+        st.error(needed.problem)
+        st.stop()
+    if needed.seconds > 10 and not st.session_state.get(f"agreed-{name}"):
+        st.info(f"{name}: {needed}")
+        if not st.button("Fetch and convert it", key=f"agreed-{name}", type="primary"):
+            st.stop()
+
+
+def pick_sources(model: Model) -> list[str]:
+    """What quality is measured on: a text or table, and a second beside it."""
+    known = list(SOURCES.get(model.objective, ()))
+    own = [path for suffix in SUFFIXES.get(model.objective, ()) for path in own_sources(suffix)]
+    every, kind = [*known, *own], model.objective
+    if not every:
+        return []
+    with st.sidebar:
+        first = st.selectbox("Scored on", every, key=f"text_{kind}", format_func=source_title,
+                             help="Quality is measured on this; other words give other numbers.", **KEPT)  # fmt: skip
+        second = None
+        if len(every) > 1:
+            beside = ["nothing", *every]
+            second = st.selectbox("Beside it", beside, min(2, len(known)), key=f"beside_{kind}", format_func=source_title,
+                                  help="A second text of another domain, side by side.", **KEPT)  # fmt: skip
+        _own_source(SUFFIXES[kind], kind)
+    return list(dict.fromkeys(one for one in (first, second) if one and one != "nothing"))
+
+
+def _own_source(suffixes: Sequence[str], kind: str) -> None:
+    """The user's own text, pasted or from a file, or own labelled table."""
+    with st.popover("Your own text or table", width="stretch", icon=":material/upload_file:"):
+        pasted = st.text_area("Paste a text of at least 1,000 words", key="own_text") if ".txt" in suffixes else ""
+        given = st.file_uploader("Or a file" if pasted or ".txt" in suffixes else "A CSV with the columns text and label",
+                                 [one[1:] for one in suffixes], key="own_file")  # fmt: skip
+        if st.button("Score on this", key="own_use", disabled=not (pasted or given)):
+            try:
+                content = given.getvalue() if given else pasted.encode()
+                path = keep_own(content, ".csv" if given and given.name.lower().endswith(".csv") else ".txt")
+                st.session_state["own_chosen"] = (f"text_{kind}", str(path))
+                st.rerun()
+            except ReparamError as error:
+                st.error(str(error))
+
+
+def take_own_source() -> None:
+    """Before the menus are drawn: what was just given is what is chosen."""
+    chosen = st.session_state.pop("own_chosen", None)
+    if chosen:
+        st.session_state[chosen[0]] = chosen[1]
+
+
+@dataclass(frozen=True)
+class Axis:
+    """One slider: its words, its positions, and the setting that a position says."""
+
+    name: str
+    label: str
+    positions: Sequence[int]
+    method: str
+    place: str
+    tip: str
+    setting: Callable[[int], dict[str, Any]]
+
+
+def _rank_setting(position: int) -> dict[str, Any]:
+    return {st.session_state.get("rank_unit") or "keep": position / 100}
+
+
+def _sparsity_setting(position: int) -> dict[str, Any]:
+    return {"fraction": position / 100}
+
+
+def _bits_setting(position: int) -> dict[str, Any]:
+    group = st.session_state.get("bits_group", 64)
+    return {"bits": position} | ({} if group == "row" else {"group": group}) | (
+        {"symmetric": True} if st.session_state.get("bits_symmetric") else {})  # fmt: skip
+
+
+CONTROLS = (
+    Axis("rank", "Rank kept, %", range(1, 101), "svd", "Q/K/V",
+         "Fewer directions: fewer numbers once below break-even. Try 30.", _rank_setting),
+    Axis("sparsity", "Sparsity, % zeroed", range(100), "magnitude", "Blocks",
+         "More zeros: fewer bytes, and no faster product here. Try 50.", _sparsity_setting),
+    Axis("bits", "Bits a number", BIT_WIDTHS, "rtn", "Blocks", "Fewer bits: coarser numbers. Try 4.", _bits_setting),
+)  # fmt: skip
 
 
 def pick_recipe() -> str:
-    """The three sliders with their methods and places, as recipe JSON."""
-    rank, sparsity, bits = st.columns(3)
-    with rank:
-        keep = _slider(
-            "Rank kept, % of full", "rank", 100, 5, 100, 5, "Fewer ranks: fewer numbers once below break-even."
-        )
-        one = _step("rank", "svd", "Attention Q/K/V", {"keep": keep / 100} if keep < 100 else None)
-    with sparsity:
-        zeroed = _slider("Sparsity, % zeroed", "sparsity", 0, 0, 95, 5, "More zeros: fewer bytes, no faster product.")
-        two = _step("sparsity", "magnitude", "Blocks", {"fraction": zeroed / 100} if zeroed else None)
-    with bits:
-        width = _slider("Bits a number, 16 = untouched", "bits", 16, 2, 16, 1, "Fewer bits: coarser numbers. Try 4.")
-        three = _step("bits", "rtn", "Blocks", {"bits": min(width, 8), "group": 64} if width < 16 else None)
-    return json.dumps({"rules": [rule for rule in (one, two, three) if rule]}, sort_keys=True)
+    """The three sliders with their methods and places, or the recipe typed as text: recipe JSON."""
+    typed = str(st.session_state.get(TEXT) or "")
+    rules = []
+    for axis, column in zip(CONTROLS, st.columns(3), strict=True):
+        with column:
+            rules.append(_rule(axis, bool(typed)))
+    recipe = json.dumps({"rules": [rule for rule in rules if rule]}, sort_keys=True)
+    with st.sidebar, st.popover("Recipe as text", width="stretch", icon=":material/code:"):
+        typed = st.text_input("A recipe as text", key=TEXT, placeholder="svd:0.5 + magnitude:0.5 + rtn:4g64, or JSON",
+                              help="While it is filled, it is what counts; clear it to use the sliders.", **KEPT)  # fmt: skip
+        st.caption(f"Now in force: `{typed or recipe}`")
+    remember()
+    if not typed:
+        return recipe
+    try:
+        return Recipe.parse(typed).canonical
+    except ReparamError as error:
+        st.error(str(error))
+        st.stop()
 
 
-def _slider(label: str, key: str, default: int, low: int, high: int, step: int, tip: str) -> int:
-    return st.slider(label, low, high, default, step, key=key, bind="query-params", persist_state="session", help=tip)
-
-
-def _choice(label: str, options: list[str], default: str) -> str:
-    return st.selectbox(label, options, options.index(default), key=label.replace(" ", "_"), bind="query-params",
-                        persist_state="session", label_visibility="collapsed")  # fmt: skip
-
-
-def _step(axis: str, method: str, place: str, setting: dict[str, Any] | None) -> dict[str, Any] | None:
-    left, right = st.columns(2)
-    known = list(methods(axis))
-    with left:
-        chosen = _choice(f"{axis} method", known, method)
-    with right:
-        where = _choice(f"{axis} where", list(PLACES), place)
-    st.caption(methods(axis)[chosen].summary)
-    if setting is None:
+def _rule(axis: Axis, disabled: bool) -> dict[str, Any] | None:
+    """A slider with its method and place; None while it is untouched."""
+    at = st.select_slider(axis.label, axis.positions, UNTOUCHED[axis.name], key=axis.name, help=axis.tip,
+                          format_func=lambda one: "untouched" if one == UNTOUCHED[axis.name] else str(one),
+                          disabled=disabled, **KEPT)  # fmt: skip
+    known = list(methods(axis.name))
+    method, where, more = st.columns([5, 5, 2], gap="small")
+    with method:
+        chosen = _menu(f"{axis.name}_method", known, axis.method, f"How: {_summaries(axis.name)}")
+    with where:
+        place = _menu(f"{axis.name}_where", list(PLACES), axis.place, "Where: which matrices it is applied to.")
+    with more, st.popover("", icon=":material/more_horiz:", help="More of this method"):
+        own = _more(axis, chosen)
+    if at == UNTOUCHED[axis.name]:
         return None
-    glob = {} if PLACES[where] is None else {"where": PLACES[where]}
-    return {**glob, axis: {"method": chosen, **setting}}
+    glob = {} if PLACES[place] is None else {"where": PLACES[place]}
+    return {**glob, axis.name: {"method": chosen, **own, **axis.setting(at)}}
+
+
+def _menu(key: str, options: list[Any], default: Any, tip: str) -> Any:
+    return st.selectbox(key.replace("_", " ").capitalize(), options, options.index(default), key=key, help=tip,
+                        label_visibility="collapsed", **KEPT)  # fmt: skip
+
+
+def _summaries(axis: str) -> str:
+    return "; ".join(f"{name} {one.summary}" for name, one in methods(axis).items())
+
+
+def _more(axis: Axis, chosen: str) -> dict[str, Any]:
+    """What the axis and the chosen method can be told beside the slider."""
+    st.markdown(f"**{chosen}** {methods(axis.name)[chosen].summary}.")
+    MORE[axis.name]()
+    kind = methods(axis.name)[chosen]
+    hints = get_type_hints(kind)
+    own = {one.name: _field(f"{axis.name}_{chosen}_{one.name}", one, hints[one.name]) for one in fields(kind)}
+    return {one.name: own[one.name] for one in fields(kind) if own[one.name] != one.default}
+
+
+def _field(key: str, field: Field[Any], hint: Any) -> Any:
+    """A control for a field of a method, by its type."""
+    label, default = field.name.replace("_", " ").capitalize(), cast("Any", field.default)
+    if get_origin(hint) is Literal:
+        return st.selectbox(label, get_args(hint), get_args(hint).index(default), key=key, **KEPT)
+    if hint is bool:
+        return st.toggle(label, default, key=key, **KEPT)
+    return st.number_input(label, value=default, min_value=type(default)(0), key=key,
+                           format="%g" if hint is float else None, **KEPT)  # fmt: skip
+
+
+def _more_of_rank() -> None:
+    st.selectbox("The slider is a share", list(RANK_UNITS), key="rank_unit", format_func=lambda one: RANK_UNITS[one],
+                 help="Of min(m, n); of mn, so that both factors hold that many; or of Σσ².", **KEPT)  # fmt: skip
+
+
+def _more_of_bits() -> None:
+    st.selectbox("One grid for each", GROUPS, 1, key="bits_group", help="Numbers that share a scale: so many, or all "
+                 "of a row or of the matrix.", **KEPT)  # fmt: skip
+    st.toggle("Symmetric around zero", key="bits_symmetric", help="No zero point: a scale only.", **KEPT)
+
+
+MORE: Mapping[str, Callable[[], None]] = {"rank": _more_of_rank, "sparsity": lambda: None, "bits": _more_of_bits}
+
+
+def pick_pinned(recipe: str) -> str | None:
+    """The setting that figures are compared with: the base, or one that was pinned."""
+    pinned = st.session_state.get("pinned")
+    with st.sidebar:
+        st.caption(f"Compared with: {'the base' if pinned is None else recipe_words(pinned)}")
+        if pinned is None:
+            st.button("Pin this setting", icon=":material/keep:", on_click=st.session_state.update,
+                      args=({"pinned": recipe},), help="Compare what follows with it.")  # fmt: skip
+        else:
+            st.button("Compare with the base again", icon=":material/keep_off:", on_click=st.session_state.update,
+                      args=({"pinned": None},))  # fmt: skip
+    return str(pinned) if pinned is not None else None

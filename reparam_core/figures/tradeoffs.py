@@ -2,64 +2,139 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
-from typing import Any
+from dataclasses import dataclass
 
 import plotly.graph_objects as go
 
-from reparam_core.figures.theme import AXIS_COLOURS, BASE, spoken, spoken_ticks, styled
+from reparam_core.figures.theme import AXIS_COLOURS, BASE, RING, spoken, spoken_ticks, styled
 
-Row = dict[str, Any]  # recipe, axis, ratio, perplexity, accuracy
+CEILING = 1e9  # of a log axis: above it a cliff is a cliff
+AXIS_TITLES = {"rank": "rank kept, % of full", "sparsity": "numbers zeroed, %", "bits": "bits a number"}
+AXIS_RANGES = {"rank": [0, 104], "sparsity": [-4, 100], "bits": [1.5, 8.5]}
 
 
-def pareto(rows: Sequence[Row]) -> list[Row]:
-    """The settings that no other beats in both size and perplexity, by rising size."""
+@dataclass(frozen=True)
+class Row:
+    """A measured setting as a chart shows it."""
+
+    recipe: str  # what a click loads
+    short: str
+    axis: str  # rank, sparsity, bits, combined or base
+    ratio: float  # bytes against the base's
+    quality: float
+    low: float | None = None
+    high: float | None = None
+    position: float | None = None  # along its axis
+
+
+@dataclass(frozen=True)
+class Scale:
+    """What quality is on this chart: perplexity falls, accuracy rises."""
+
+    name: str
+    source: str
+    log: bool
+
+    @property
+    def better(self) -> int:
+        """−1 where less is better."""
+        return -1 if self.log else 1
+
+    def told(self, value: float) -> str:
+        """As people say it."""
+        return spoken(value) if self.log else f"{value:.1%}"
+
+
+def front_of(rows: Sequence[Row], scale: Scale) -> list[Row]:
+    """The settings that no other beats in both size and quality, by rising size."""
     front: list[Row] = []
-    for row in sorted(rows, key=lambda one: (one["ratio"], one["perplexity"])):
-        if not front or row["perplexity"] < front[-1]["perplexity"]:
+    for row in sorted(rows, key=lambda one: (one.ratio, -scale.better * one.quality)):
+        if not front or scale.better * (row.quality - front[-1].quality) > 0:
             front.append(row)
     return front
 
 
-def tradeoff_scatter(rows: Sequence[Row], current: str, text: str, provenance: str) -> go.Figure:
-    """Every setting measured so far: file size × perplexity, the front drawn, the current one ringed."""
-    figure = go.Figure()
-    front = pareto(rows)
-    figure.add_scatter(x=[one["ratio"] for one in front], y=[one["perplexity"] for one in front], mode="lines",
+def tradeoff_scatter(rows: Sequence[Row], current: str, scale: Scale, provenance: str) -> go.Figure:
+    """Every setting measured so far: file size × quality, the front drawn, the current one ringed."""
+    figure, front = go.Figure(), front_of(rows, scale)
+    figure.add_scatter(x=[one.ratio for one in front], y=[one.quality for one in front], mode="lines",
                        line={"color": BASE, "dash": "dot", "shape": "hv"}, hoverinfo="skip")  # fmt: skip
+    here = [one.recipe == current for one in rows]
     figure.add_scatter(
-        x=[one["ratio"] for one in rows], y=[one["perplexity"] for one in rows], mode="markers",
-        customdata=[[one["recipe"]] for one in rows],
-        marker={"size": [16 if one["recipe"] == current else 9 for one in rows],
-                "color": [AXIS_COLOURS[one["axis"]] for one in rows],
-                "line": {"width": [3 if one["recipe"] == current else 0 for one in rows], "color": "#E69F00"}},
-        hovertemplate="<b>%{customdata[0]}</b><br>%{x:.2f}× the bytes<br>perplexity %{y:.4g}<extra></extra>",
+        x=[one.ratio for one in rows], y=[one.quality for one in rows], mode="markers",
+        customdata=[[one.recipe, one.short, scale.told(one.quality)] for one in rows],
+        marker={"size": [15 if one else 9 for one in here], "color": [AXIS_COLOURS[one.axis] for one in rows],
+                "line": {"width": [3 if one else 0 for one in here], "color": RING}},
+        hovertemplate="<b>%{customdata[1]}</b><br>%{x:.2f}× the bytes<br>" + scale.name + " %{customdata[2]}"
+                      "<br><i>click to load</i><extra></extra>",
     )  # fmt: skip
+    for axis in dict.fromkeys(one.axis for one in rows):
+        _label(figure, axis, [one for one in rows if one.axis == axis], scale)
     figure.update_xaxes(title="file size, × the base", tickformat=".2~f")
-    _log_perplexity(figure, [one["perplexity"] for one in rows], text)
-    return styled(figure, f"{len(rows)} settings measured; {len(front)} of them beaten by none", provenance)
+    _quality_axis(figure, [one.quality for one in rows], scale)
+    many = f"{len(rows)} settings measured; no other beats the {len(front)} on the dotted line"
+    return styled(figure, many if len(rows) > 1 else "One setting measured so far", provenance)
 
 
-def axis_curve(axis: str, rows: Sequence[Row], current: float | None, text: str, provenance: str) -> go.Figure:
-    """Perplexity along one axis: rank kept, sparsity or bits; `rows` carry `position`."""
-    ordered = sorted(rows, key=lambda one: one["position"])
-    x, y = [one["position"] for one in ordered], [one["perplexity"] for one in ordered]
+def _label(figure: go.Figure, axis: str, rows: Sequence[Row], scale: Scale) -> None:
+    """A direct label instead of a legend, beside the smallest setting of that kind."""
+    least = min(rows, key=lambda one: one.ratio)
+    y = math.log10(min(least.quality, CEILING)) if scale.log else least.quality
+    figure.add_annotation(x=least.ratio, y=y, text=axis, showarrow=False, xanchor="left", yanchor="bottom",
+                          xshift=7, yshift=3, font={"color": AXIS_COLOURS[axis], "size": 13})  # fmt: skip
+
+
+def axis_curve(
+    axis: str, curves: Sequence[tuple[Scale, Sequence[Row]]], current: float | None, provenance: str
+) -> go.Figure:
+    """Quality along one axis, a curve a source: in domain solid, out of domain dashed; bands are 95 % intervals."""
     figure = go.Figure()
-    figure.add_scatter(x=x, y=y, mode="lines+markers", line={"color": AXIS_COLOURS[axis]}, marker={"size": 8},
-                       customdata=[[one["recipe"]] for one in ordered],
-                       hovertemplate="<b>%{customdata[0]}</b><br>perplexity %{y:.4g}<extra></extra>")  # fmt: skip
+    for index, (scale, rows) in enumerate(curves):
+        ordered = sorted((one for one in rows if one.position is not None), key=lambda one: one.position or 0)
+        _band(figure, ordered, axis)
+        _curve(figure, ordered, axis, scale, "solid" if index == 0 else "dash")
     if current is not None:
-        figure.add_vline(x=current, line={"color": "#E69F00", "dash": "dash"})
-    labels = {"rank": "rank kept, fraction of full", "sparsity": "share of numbers zeroed", "bits": "bits a number"}
-    figure.update_xaxes(title=labels[axis])
-    _log_perplexity(figure, y, text)
-    found = f"From {spoken(min(y))} to {spoken(max(y))} along {axis}" if y else f"No setting of {axis} measured yet"
-    return styled(figure, found, provenance)
+        figure.add_vline(x=current, line={"color": RING, "dash": "dash"})
+    figure.update_xaxes(title=AXIS_TITLES[axis], type="linear", range=AXIS_RANGES[axis])
+    scale, values = curves[0][0], [one.quality for _, rows in curves for one in rows if one.position is not None]
+    _quality_axis(figure, values, scale)
+    return styled(figure, _finding(axis, values, scale), provenance)
 
 
-def _log_perplexity(figure: go.Figure, values: Sequence[float], text: str) -> None:
-    """A log axis that reads over a cliff of many decades: capped at 10⁹ so that the first per cents stay visible."""
-    low, high = min(values, default=1) * 0.9, min(max(values, default=10) * 1.1, 1e9)
+def _finding(axis: str, values: Sequence[float], scale: Scale) -> str:
+    if len(values) < 2:
+        return f"No curve along {axis} yet: sweep it"
+    best, worst = (min, max) if scale.log else (max, min)
+    return f"Along {axis}: {scale.name} from {scale.told(best(values))} to {scale.told(worst(values))}"
+
+
+def _band(figure: go.Figure, rows: Sequence[Row], axis: str) -> None:
+    whole = [one for one in rows if one.low is not None and one.high is not None]
+    if len(whole) < 2:
+        return
+    x = [one.position for one in whole]
+    figure.add_scatter(x=x + x[::-1], y=[one.high for one in whole] + [one.low for one in whole][::-1], fill="toself",
+                       line={"width": 0}, opacity=0.25, fillcolor=AXIS_COLOURS[axis], hoverinfo="skip", mode="lines")  # fmt: skip
+
+
+def _curve(figure: go.Figure, rows: Sequence[Row], axis: str, scale: Scale, dash: str) -> None:
+    figure.add_scatter(
+        x=[one.position for one in rows], y=[one.quality for one in rows], mode="lines+markers+text",
+        line={"color": AXIS_COLOURS[axis], "dash": dash}, marker={"size": 8},
+        text=[scale.source if index == len(rows) // 2 else "" for index in range(len(rows))], textposition="top center",
+        customdata=[[one.recipe, one.short, scale.told(one.quality)] for one in rows],
+        hovertemplate="<b>%{customdata[1]}</b><br>" + scale.name + " %{customdata[2]} on " + scale.source + "<extra></extra>",
+    )  # fmt: skip
+
+
+def _quality_axis(figure: go.Figure, values: Sequence[float], scale: Scale) -> None:
+    """Accuracy in per cent; perplexity on a log axis that reads over a cliff of many decades."""
+    if not scale.log:
+        figure.update_yaxes(title=scale.name, tickformat=".0%")
+        return
+    low, high = min(values, default=1) * 0.85, min(max(values, default=10) * 1.3, CEILING)
     ticks = spoken_ticks(low, high)
-    figure.update_yaxes(type="log", title=f"perplexity on {text}, log scale", tickvals=ticks,
-                        ticktext=[spoken(tick) for tick in ticks])  # fmt: skip
+    figure.update_yaxes(type="log", title=f"{scale.name}, log scale", tickvals=ticks, ticktext=[spoken(one) for one in ticks],
+                        range=[math.log10(low), math.log10(high)])  # fmt: skip

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
@@ -14,11 +15,11 @@ import torch
 from reparam_core.apply import Setting, apply, base
 from reparam_core.data import is_labelled
 from reparam_core.jobs.evaluator import Ticket
-from reparam_core.measure.changes import Claim, changes, claims
+from reparam_core.measure.changes import Claim, bytes_by_kind, changes, claims
 from reparam_core.measure.evaluation import Evaluation, default_source, evaluation
 from reparam_core.measure.generation import said
 from reparam_core.measure.latency import latency_steps
-from reparam_core.measure.quality import Quality, quality_steps
+from reparam_core.measure.quality import Quality, paired_interval, quality_steps
 from reparam_core.measure.tasks import task_steps, tasks_of
 from reparam_core.models import Model
 from reparam_core.recipes import Recipe
@@ -60,6 +61,9 @@ class Point:
     parameters: int
     parameters_base: int
     dtype: str
+    seconds: float  # that this measurement took
+    nll_blocks: list[float]  # the setting's own, for a paired comparison with any other setting
+    right_blocks: list[float]
     final: bool
     seen: float = 0.0  # when it was measured, seconds since 1970; 0 while it is new
 
@@ -76,6 +80,27 @@ class Point:
 
 
 @dataclass(frozen=True)
+class Comparison:
+    """A point beside another on the same questions."""
+
+    nll: float
+    nll_interval: Sequence[float] | None
+    accuracy: float
+    accuracy_interval: Sequence[float] | None
+
+
+def compared(point: Point, other: Point) -> Comparison | None:
+    """Paired differences; None while they were not asked the same."""
+    if len(point.nll_blocks) != len(other.nll_blocks) or point.source != other.source:
+        return None
+    nll, right = (
+        torch.tensor(own, dtype=torch.float64) - torch.tensor(theirs, dtype=torch.float64)
+        for own, theirs in ((point.nll_blocks, other.nll_blocks), (point.right_blocks, other.right_blocks))
+    )
+    return Comparison(float(nll.mean()), paired_interval(nll, 1), float(right.mean()), paired_interval(right, 1))
+
+
+@dataclass(frozen=True)
 class Explored:
     """What is known of a setting so far: its points by source, in the order asked, or what is being done."""
 
@@ -89,6 +114,7 @@ class Details:
     """What takes longer: what changed, what was claimed, latency and task accuracies, as they come."""
 
     changes: list[dict[str, Any]] | None = None
+    sizes: list[dict[str, Any]] | None = None
     claims: list[Claim] | None = None
     latency: dict[str, Any] | None = None
     tasks: dict[str, dict[str, Any]] | None = None
@@ -119,9 +145,10 @@ def explored(model: Model, recipe: str, sources: Sequence[str], ticket: Ticket |
     missing = [one for one in asked if one.name not in points]
     if not missing:
         return
+    started = time.perf_counter()
     setting = built(model, parsed, ticket, Explored(dict(points)))
     for quality in _looked_at(model, [quality_steps(setting, one, 1) for one in missing]):
-        point = _point(setting, parsed, quality)
+        point = _point(setting, parsed, quality, time.perf_counter() - started)
         if quality.final:
             _keep(model, parsed, quality.evaluation, point)
         if quality.final or _enough(quality, model):
@@ -211,7 +238,7 @@ def _keep(model: Model, recipe: Recipe, asked: Evaluation, point: Point) -> None
     store().put(_name(model, recipe, asked), value, model=model.sha256, recipe=recipe.canonical)
 
 
-def _point(setting: Setting, recipe: Recipe, found: Quality) -> Point:
+def _point(setting: Setting, recipe: Recipe, found: Quality, seconds: float) -> Point:
     untouched, asked = base(setting.model, setting.dtype), found.evaluation
     return Point(
         recipe=recipe.canonical, short=recipe.short(), source=asked.name, unit=asked.unit, labelled=asked.labelled,
@@ -221,7 +248,8 @@ def _point(setting: Setting, recipe: Recipe, found: Quality) -> Point:
         flips=found.flips, kl_from_base=found.kl_from_base, majority=asked.majority, labels=asked.labels,
         confusion=found.confusion if asked.labels else None, tokens=found.tokens, answers=found.answers,
         bytes=setting.bytes, bytes_base=untouched.bytes, parameters=setting.parameters,
-        parameters_base=untouched.parameters, dtype=str(setting.dtype).removeprefix("torch."), final=found.final,
+        parameters_base=untouched.parameters, dtype=str(setting.dtype).removeprefix("torch."), seconds=seconds,
+        nll_blocks=found.blocks(found.setting.loss), right_blocks=found.blocks(found.setting.right), final=found.final,
     )  # fmt: skip
 
 
@@ -234,7 +262,9 @@ def detailed(model: Model, recipe: str, ticket: Ticket | None = None) -> Iterato
         yield Details(**value | {"claims": [Claim(**one) for one in value["claims"]]})
         return
     setting = built(model, parsed, ticket)
-    found = Details(changes(setting), claims(setting), dtype=str(setting.dtype).removeprefix("torch."))
+    found = Details(
+        changes(setting), bytes_by_kind(setting), claims(setting), dtype=str(setting.dtype).removeprefix("torch.")
+    )
     yield found
     if tasks_of(model):
         first = evaluation(model, default_source(model), 16, LENGTH).probes[0]

@@ -32,6 +32,24 @@ def _change(setting: Setting, role: str) -> dict[str, Any]:
     }
 
 
+def bytes_by_kind(setting: Setting) -> list[dict[str, Any]]:
+    """Bytes of the file by kind of matrix, before and after: embedding, attention, MLP … and what is no matrix."""
+    untouched = base(setting.model, setting.dtype)
+    found: dict[str, dict[str, Any]] = {}
+    for role in setting.model.matrices:
+        row = found.setdefault(kind_of(role), {"bytes": 0, "bytes_base": 0})
+        row["bytes"] += setting.form(role).nbytes
+        row["bytes_base"] += untouched.form(role).nbytes
+    rest = {name: one.bytes - sum(row[name] for row in found.values())
+            for name, one in (("bytes", setting), ("bytes_base", untouched))}  # fmt: skip
+    return [{"kind": kind, **row} for kind, row in (found | {"norms, biases, header": rest}).items()]
+
+
+def kind_of(role: str) -> str:
+    """`attention` of `layers.3.attention.q`; the role itself outside the blocks."""
+    return role.split(".")[-2] if "layers." in role else role.split(".")[0]
+
+
 def described(form: Parametrization) -> str:
     """`low_rank(quantized, quantized)`."""
     parts = [described(one) for one in form.children() if isinstance(one, Parametrization)]

@@ -176,8 +176,19 @@ class Quality:
         found.index_put_((self.setting.true, self.setting.chosen), torch.tensor(1), accumulate=True)
         return found.tolist()
 
+    @property
+    def block(self) -> int:
+        """How many neighbours are drawn together: tokens of a text in blocks, answers one by one."""
+        return 1 if self.evaluation.labelled else BLOCK
+
+    def blocks(self, values: Tensor) -> list[float]:
+        """Means over blocks, as the intervals draw them."""
+        whole = len(values) // self.block * self.block
+        means: list[float] = values[:whole].double().view(-1, self.block).mean(1).tolist()
+        return means
+
     def _interval(self, difference: Tensor) -> tuple[float, float] | None:
-        return paired_interval(difference, 1 if self.evaluation.labelled else BLOCK)
+        return paired_interval(difference, self.block)
 
 
 class BaseScores:

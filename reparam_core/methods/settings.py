@@ -32,6 +32,10 @@ class Setting(BaseModel, ABC):
     def short(self) -> str:
         """As in a recipe's short form, after the colon."""
 
+    @abstractmethod
+    def told(self) -> str:
+        """In words, as a sentence has it after `at`."""
+
     def given(self) -> dict[str, Any]:
         """The fields that were set, as a recipe writes them."""
         return self.model_dump(exclude_none=True, exclude_defaults=True)
@@ -74,6 +78,15 @@ class RankSetting(Setting):
             return f"r{self.rank}"
         return f"{self.parameters:g}p" if self.parameters is not None else f"e{self.energy:g}"
 
+    def told(self) -> str:
+        """`50 % of full rank`."""
+        if self.rank is not None:
+            return f"rank {self.rank}"
+        for value, what in ((self.keep, "full rank"), (self.parameters, "the numbers"), (self.energy, "the energy")):
+            if value is not None:
+                return f"{100 * value:g} % of {what}"
+        return ""
+
 
 class SparsitySetting(Setting):
     """How much is zeroed."""
@@ -85,6 +98,10 @@ class SparsitySetting(Setting):
     def short(self) -> str:
         """As in `magnitude:…`."""
         return f"{self.fraction:g}" if self.fraction is not None else f"t{self.threshold:g}"
+
+    def told(self) -> str:
+        """`50 % zeros`."""
+        return f"{100 * self.fraction:g} % zeros" if self.fraction is not None else f"zeros below {self.threshold:g}"
 
 
 class BitsSetting(Setting):
@@ -98,6 +115,12 @@ class BitsSetting(Setting):
         """As in `rtn:…`."""
         group = "t" if self.group == "tensor" else "" if self.group is None else f"g{self.group}"
         return f"{self.bits}{group}{'s' if self.symmetric else ''}"
+
+    def told(self) -> str:
+        """`4 bits in groups of 64`."""
+        if self.group is None or self.group == "tensor":
+            return f"{self.bits} bits, one grid a {'row' if self.group is None else 'matrix'}"
+        return f"{self.bits} bits in groups of {self.group}"
 
 
 SETTINGS: dict[str, type[RankSetting | SparsitySetting | BitsSetting]] = {

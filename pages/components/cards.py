@@ -1,0 +1,110 @@
+"""The big figures: accuracy, perplexity, size, latency, each against the base or the pinned setting."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any, Literal
+
+import streamlit as st
+
+from pages.components.words import number, source_words, untouched
+from reparam_core.jobs import Details, Point, compared
+
+UNITS = {"token": "Next-token accuracy", "masked token": "Masked-word accuracy", "sentence": "Accuracy",
+         "answer": "Exact match", "choice": "Right choices"}  # fmt: skip
+HEIGHT = 152
+Colour = Literal["normal", "inverse", "off"]
+
+
+def cards(points: list[Point], pinned: Point | None, details: Details | None) -> None:
+    """Four figures side by side; what the other source says stands below each."""
+    accuracy, loss, size, time = st.columns(4, gap="small")
+    with accuracy:
+        _accuracy(points, pinned)
+    with loss:
+        _loss(points, pinned)
+    with size:
+        _size(points[0], pinned)
+    with time:
+        _latency(details)
+
+
+def _card(label: str, value: str, delta: str | None, note: str, colour: Colour = "off", tip: str = "") -> None:
+    arrow: Literal["off", "auto"] = "off" if colour == "off" else "auto"
+    with st.container(border=True, height=HEIGHT, gap="xsmall"):
+        st.metric(label, value, delta, delta_color=colour, delta_arrow=arrow, help=tip or None)
+        st.caption(note)
+
+
+def _accuracy(points: list[Point], pinned: Point | None) -> None:
+    point = points[0]
+    difference, interval = _accuracy_difference(point, pinned)
+    delta, colour = _delta(100 * difference, [100 * one for one in interval] if interval else None, " points", "normal")
+    note = [f"{_state(point)} · {point.answers:,} {point.unit}s"]
+    note += [f"{source_words(other.source)}: {other.accuracy:.1%}" for other in points[1:]]
+    tip = f"On {source_words(point.source)}. {point.flips:.1%} were right before and are wrong now."
+    if point.majority is not None:
+        note.append(f"commonest answer: {point.majority:.1%}")
+    same = untouched(point) and pinned is None
+    _card(UNITS[point.unit], f"{point.accuracy:.1%}", None if same else delta, " · ".join(note), colour, tip)
+
+
+def _accuracy_difference(point: Point, pinned: Point | None) -> tuple[float, Any]:
+    beside = compared(point, pinned) if pinned else None
+    if beside:
+        return beside.accuracy, beside.accuracy_interval
+    return point.accuracy - point.base_accuracy, point.accuracy_interval
+
+
+def _loss(points: list[Point], pinned: Point | None) -> None:
+    point = points[0]
+    beside = compared(point, pinned) if pinned else None
+    difference = beside.nll if beside else point.delta_nll
+    interval = beside.nll_interval if beside else point.nll_interval
+    delta, colour = _delta(difference, interval, " nats", "inverse")
+    note = [_state(point), *(f"{source_words(other.source)}: {number(other.perplexity)}" for other in points[1:])]
+    if point.kl_from_base is not None and not untouched(point):
+        note.append(f"KL {point.kl_from_base:.2g} nats")
+    tip = (f"exp of the mean loss on {source_words(point.source)}; {point.tokens:,} tokens, every position but a sequence's "
+           "first. The difference is in nats a token, with its 95 % paired interval.")  # fmt: skip
+    same = untouched(point) and pinned is None
+    _card("Perplexity", number(point.perplexity), None if same else delta, " · ".join(note), colour, tip)
+
+
+def _delta(value: float, interval: Any, unit: str, colour: Colour) -> tuple[str, Colour]:
+    """The difference with its interval, or in words that there is none."""
+    if interval is None:
+        return f"{value:+.2g}{unit}", "off"
+    low, high = interval
+    if low <= 0 <= high:
+        return "no significant difference", "off"
+    return f"{value:+.2g}{unit} ({low:+.2g} to {high:+.2g})", colour
+
+
+def _state(point: Point) -> str:
+    """Estimate, measured, or stored with its date."""
+    if not point.final:
+        return "◌ estimate"
+    return f"◷ stored {datetime.fromtimestamp(point.seen):%d %b %H:%M}" if point.seen else "● measured"
+
+
+def _size(point: Point, pinned: Point | None) -> None:
+    base = pinned.bytes if pinned else point.bytes_base
+    delta = None if point.bytes == base else f"{point.bytes / base:.2f}× the {'pinned' if pinned else 'base'}"
+    note = f"{point.parameters / 1e6:.2f} M numbers, {point.parameters / point.parameters_base:.2f}× the base"
+    _card("File size", f"{point.bytes / 1e6:.2f} MB", delta, note, "off",
+          "The safetensors file that `compress --format packed` writes, to the byte.")  # fmt: skip
+
+
+def _latency(details: Details | None) -> None:
+    if details is None or details.latency is None:
+        _card("Latency", "…", None, "timed once the machine is free")
+        return
+    own, base = details.latency["setting"], details.latency["base"]
+    kind = "decode_ms_per_token" if own["decode_ms_per_token"] else "prefill_ms"
+    ratio = base[kind]["p50"] / own[kind]["p50"]
+    speed = f"{ratio:.2f}× as fast" if not 0.9 < ratio < 1.1 else "no speed-up"
+    words = "a written token" if kind == "decode_ms_per_token" else f"{details.latency['tokens']} tokens read"
+    note = f"{words}; p95 {own[kind]['p95']:.3g} ms · {details.latency['threads']} threads, {details.dtype}"
+    tip = f"Kernel: {own['kernel']}. Median of {details.latency['runs']} runs, base and setting in turn."
+    _card("Latency", f"{own[kind]['p50']:.3g} ms", speed, note, "off", tip)

@@ -1,0 +1,40 @@
+"""What is still being computed: asked once, shown as it comes, polled only while it is pending."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import streamlit as st
+
+from reparam_core.jobs import Ticket, evaluator
+from reparam_core.jobs.evaluator import Lane
+
+POLL = 0.3  # seconds
+
+
+def ask(name: str, wanted: Any, make: Callable[[Ticket], Iterator[Any]], lane: Lane = "interactive") -> Ticket:
+    """The job of that name: submitted again only where something else is wanted than last time."""
+    asked: dict[str, tuple[Any, Ticket]] = st.session_state.setdefault("asked", {})
+    if name not in asked or asked[name][0] != wanted:
+        session = st.session_state.setdefault("session", uuid.uuid4().hex)
+        asked[name] = (wanted, evaluator().submit(session, name, make, lane))
+    return asked[name][1]
+
+
+def asked_before(name: str) -> Ticket | None:
+    """The job of that name, if there is one."""
+    return st.session_state.get("asked", {}).get(name, (None, None))[1]
+
+
+def live(draw: Callable[[], None], *tickets: Ticket | None) -> None:
+    """Draw, and again while a ticket is pending; the last time with the whole page, which then rests."""
+    waiting = [one for one in tickets if one is not None and one.pending]
+
+    def drawn() -> None:
+        draw()
+        if waiting and not any(one.pending for one in waiting):
+            st.rerun()
+
+    st.fragment(drawn, run_every=POLL if waiting else None)()

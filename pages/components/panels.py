@@ -1,0 +1,146 @@
+"""The panels below the charts: text, layers, claims, tasks, and the setting as code."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pandas as pd
+import streamlit as st
+
+from pages.components.charts import chart
+from pages.components.history import KEPT
+from pages.components.live import ask, live
+from reparam_core.figures.claims import bytes_by_kind, claimed_against_measured, confusion_matrix, task_bars
+from reparam_core.jobs import Details, Explored, Ticket, conversed
+from reparam_core.models import Model
+from reparam_core.recipes import Recipe
+
+PROMPTS = {
+    "causal": "What is the capital of France, and what is it known for?",
+    "seq2seq": "the fourth of March, 1861",
+    "classification": "A film of rare wit, which nobody should miss.",
+    "masked": "The film was surprisingly [MASK].",
+}
+CONTINUED = "The Congress of the United States shall"
+
+
+def text_panel(model: Model, recipe: str) -> None:
+    """What base and setting say to the same prompt, side by side."""
+    if model.objective not in PROMPTS:
+        st.caption("This model has no head to say anything with.")
+        return
+    chat = bool(getattr(model.tokenizer, "chat_template", None))
+    prompt = PROMPTS[model.objective] if model.objective != "causal" or chat else CONTINUED
+    asked, most, warmth, seed = st.columns([6, 2, 2, 1.5])
+    text = asked.text_input("Prompt", prompt, key=f"say_{model.name}", max_chars=2000, **KEPT)
+    tokens = most.number_input("Tokens at most", 8, 256, 48, 8, key="say_tokens", **KEPT)
+    temperature = warmth.number_input("Temperature", 0.0, 2.0, 0.0, 0.1, key="say_temperature",
+                                      help="0 takes the likeliest token each time.", **KEPT)  # fmt: skip
+    drawn = seed.number_input("Seed", 0, 10**6, 0, key="say_seed", **KEPT)
+    wanted = (model.name, recipe, text, tokens, temperature, drawn)
+    ticket = ask("text", wanted, lambda own: conversed(model, recipe, text, tokens, temperature, drawn, own))
+    live(lambda: _two_texts(ticket, chat), ticket)
+
+
+def _two_texts(ticket: Ticket, chat: bool) -> None:
+    if ticket.error is not None:
+        st.error(str(ticket.error))
+        return
+    before, after = ticket.latest or ("", "")
+    for column, name, said in zip(
+        st.columns(2), ("Before (base)", "After (this setting)"), (before, after), strict=True
+    ):
+        with column, st.container(border=True):
+            st.caption(name)
+            st.text(said or ("…" if ticket.pending else "(nothing)"))
+    st.caption("Same prompt and seed" + (", through the model's chat template." if chat else "."))
+
+
+def _details(ticket: Ticket) -> Details | None:
+    """What is known so far; says so where there is nothing yet."""
+    if ticket.error is not None:
+        st.error(str(ticket.error))
+        return None
+    if ticket.latest is None:
+        st.caption("Computed as soon as the figures above are there …")
+    found: Details | None = ticket.latest
+    return found
+
+
+def by_layer(model: Model, ticket: Ticket) -> None:
+    """What changed, matrix by matrix, and where the bytes lie."""
+    found = _details(ticket)
+    if found is None:
+        return
+    left, right = st.columns([3, 2])
+    with right:
+        chart(bytes_by_kind(found.sizes or [], f"{model.name} · packed file, to the byte"), "bytes-by-kind")
+    with left:
+        if not found.changes:
+            st.caption("Nothing is changed: this is the base. Move a slider.")
+            return
+        table = pd.DataFrame(found.changes)
+        table["shape"] = [f"{rows} × {columns}" for rows, columns in table["shape"]]
+        table["size"] = table["bytes"] / table["bytes_base"]
+        st.dataframe(table[["role", "form", "shape", "size", "relative_error"]], hide_index=True, height=380,
+                     column_config=LAYER_COLUMNS)  # fmt: skip
+
+
+LAYER_COLUMNS: dict[str, Any] = {
+    "role": st.column_config.TextColumn("Matrix"),
+    "form": st.column_config.TextColumn("Form"),
+    "shape": st.column_config.TextColumn("out × in"),
+    "size": st.column_config.NumberColumn("Bytes, × before", format="%.2f"),
+    "relative_error": st.column_config.ProgressColumn("‖W − W′‖ / ‖W‖", min_value=0, max_value=1, format="%.3f"),
+}
+
+
+def claims_panel(model: Model, ticket: Ticket) -> None:
+    """What theory claims, beside file, memory and clock."""
+    found = _details(ticket)
+    if found is None or not found.claims:
+        return
+    rows = [(one.what, one.ratio, one.kind, one.reason) for one in found.claims]
+    chart(claimed_against_measured(rows, f"{model.name} · {found.dtype} · plain torch kernels for now"), "claims")
+    st.caption(
+        "The forms run with plain torch kernels for now: the clock shows what runs here, not what a special kernel could do."
+    )
+
+
+def tasks_panel(model: Model, ticket: Ticket, quality: Ticket) -> None:
+    """Task accuracies, and the confusion matrix of a classifier."""
+    found = _details(ticket)
+    if found is None:
+        return
+    tasks = list((found.tasks or {}).values())
+    if not tasks:
+        st.caption("No task suits this model, or they come next." if ticket.pending else "No task suits this model.")
+        return
+    left, right = st.columns([3, 2])
+    provenance = f"{model.name} · " + "; ".join(
+        f"{name}: {one['n']} questions" for name, one in (found.tasks or {}).items()
+    )
+    with left:
+        chart(task_bars(tasks, provenance), "tasks")
+    with right:
+        labelled = next((one for one in tasks if one["confusion"]), None)
+        points = [one for one in (quality.latest or Explored()).points.values() if one.confusion]
+        if points:
+            title = f"{points[0].source}: {points[0].accuracy:.1%} right of {points[0].answers:,}"
+            chart(confusion_matrix(points[0].confusion or [], points[0].labels, title, provenance), "confusion")
+        elif labelled:
+            title = f"{labelled['title']} {labelled['accuracy']:.1%} right of {labelled['n']}"
+            chart(confusion_matrix(labelled["confusion"], labelled["labels"], title, provenance), "confusion")
+
+
+def recipe_panel(model: Model, recipe: str, sources: list[str]) -> None:
+    """The setting as recipe, Python and command line."""
+    canonical = Recipe.parse(recipe).canonical
+    data = f" --data {sources[0]}" if sources else ""
+    st.code(json.dumps(json.loads(canonical), indent=2), language="json")
+    st.code(f'from reparam_core import apply, load, measure\n\nmodel = load("{model.name}")\n'
+            f"print(measure(apply(model, '{canonical}')))", language="python")  # fmt: skip
+    st.code(f"python -m reparam_core measure --model {model.name} --recipe '{canonical}'{data}\n"
+            f"python -m reparam_core compress --model {model.name} --recipe '{canonical}' --out smaller --format packed",
+            language="bash")  # fmt: skip

@@ -1,0 +1,53 @@
+"""The user's own texts and tables, kept by content beside the store so that a link to them works again."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from pathlib import Path
+
+from reparam_core.data.labelled import parsed
+from reparam_core.errors import ReparamError
+from reparam_core.store import store
+
+MOST_BYTES = 20 * 2**20
+SHOWN = 12
+
+
+def folder() -> Path:
+    """Where they lie."""
+    return store().directory / "own"
+
+
+def keep_own(content: bytes, suffix: str) -> Path:
+    """Keep a text (`.txt`) or a table (`.csv`); the same content is the same file.
+
+    Raises ReparamError for what is empty, too long, no text, or no table.
+    """
+    if len(content) > MOST_BYTES:
+        raise ReparamError(f"That is {len(content) / 2**20:.0f} MB.", f"Give at most {MOST_BYTES // 2**20} MB.")
+    try:
+        text = content.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        raise ReparamError("That is no text: it holds bytes that are not UTF-8.", "Save it as UTF-8.") from None
+    if not text.strip():
+        raise ReparamError("That text is empty.", "Give at least a few sentences.")
+    if suffix == ".csv":
+        parsed(text, "The table")
+    path = folder() / f"own-{hashlib.sha256(content).hexdigest()[:8]}{suffix}"
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        aside = path.with_suffix(".new")
+        aside.write_text(text, encoding="utf-8")
+        os.replace(aside, path)
+    except OSError as error:
+        raise ReparamError(f"It could not be kept: {error.strerror}.", "Make room on the disk.") from None
+    return path
+
+
+def own_sources(suffix: str) -> list[str]:
+    """The paths of those kept last, newest first."""
+    if not folder().is_dir():
+        return []
+    found = sorted(folder().glob(f"own-*{suffix}"), key=lambda one: one.stat().st_mtime, reverse=True)
+    return [str(one) for one in found[:SHOWN]]

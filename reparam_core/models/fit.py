@@ -1,0 +1,66 @@
+"""Does a model fit this machine, and how long until it is there? Said before it is loaded."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+
+from reparam_core.models.catalogue import ENTRIES, converted_folder
+
+CONVERSION_SECONDS = 60.0
+CONVERSION_BYTES = 270e6  # float16, on disk
+
+
+@dataclass(frozen=True)
+class Fit:
+    """What loading takes, beside what there is; sizes in bytes."""
+
+    memory: float | None  # None: not known before it is fetched
+    free_memory: float
+    disk: float
+    free_disk: float
+    seconds: float
+
+    @property
+    def problem(self) -> str:
+        """Why it cannot be loaded, and what to do; empty where it can."""
+        if self.memory and self.memory > self.free_memory:
+            return f"It needs {_told(self.memory)} of memory and {_told(self.free_memory)} are free. Close other programs."
+        if self.disk > self.free_disk:
+            return f"It needs {_told(self.disk)} of disk and {_told(self.free_disk)} are free. Make room first."
+        return ""
+
+    def __str__(self) -> str:
+        memory = f"Takes {_told(self.memory)} of the {_told(self.free_memory)} memory free" if self.memory else "Its size is known once it is fetched"
+        disk = f", writes {_told(self.disk)} to disk once" if self.disk else ""
+        return f"{memory}{disk}, about {self.seconds:.0f} s."
+
+
+def fit(name: str) -> Fit:
+    """For a catalogue name, a folder, or a hub id."""
+    free_memory = float(psutil.virtual_memory().available)
+    cache = converted_folder(name).parent
+    there = next(one for one in (cache, *cache.parents) if one.exists())
+    free_disk = float(shutil.disk_usage(there).free)
+    folder = _folder(name)
+    if folder is None:
+        return Fit(None, free_memory, 0, free_disk, 60)
+    if list(folder.rglob("*.gguf")):
+        return Fit(3 * 2 * CONVERSION_BYTES, free_memory, CONVERSION_BYTES, free_disk, CONVERSION_SECONDS)
+    on_disk = sum(one.stat().st_size for one in folder.rglob("*.safetensors"))
+    return Fit(4.0 * on_disk, free_memory, 0, free_disk, max(1.0, on_disk / 2e8))
+
+
+def _folder(name: str) -> Path | None:
+    if (converted_folder(name) / "config.json").exists():
+        return converted_folder(name)
+    if name in ENTRIES:
+        return ENTRIES[name].source
+    return Path(name) if Path(name).is_dir() else None
+
+
+def _told(size: float) -> str:
+    return f"{size / 1e9:.1f} GB" if size >= 1e9 else f"{size / 1e6:.0f} MB"
