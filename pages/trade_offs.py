@@ -24,6 +24,7 @@ SWEEPS: dict[str, list[dict[str, Any]]] = {
     "sparsity": [{"method": "magnitude", "fraction": share / 100} for share in (0, 20, 40, 50, 60, 70, 80, 90)],
     "bits": [{"method": "rtn", "bits": bits, "group": 64} for bits in (8, 6, 5, 4, 3, 2)],
 }
+SWEEPED = [json.dumps({"rules": [{axis: step}]}) for axis, steps in SWEEPS.items() for step in steps]
 POSITIONS = {"rank": ("keep", 100), "sparsity": ("fraction", 100), "bits": ("bits", 1)}
 
 
@@ -132,21 +133,20 @@ def sweep_controls(model: Model, sources: list[str], quality: Ticket) -> None:
     """Fill the curves in the background, with how long it will take."""
     ticket = asked_before("sweep")
     if ticket is not None and ticket.pending:
-        done, total = ticket.latest or (0, 1)
+        done, total = ticket.latest or (0, len(SWEEPED))
         bar, stop = st.columns([6, 1], vertical_alignment="center")
         bar.progress(done / total, f"Sweeping in the background: {done} of {total} settings")
         if stop.button("Cancel", key="cancel-sweep"):
             ticket.cancel()
             st.rerun()
         return
-    recipes = [json.dumps({"rules": [{axis: step}]}) for axis, steps in SWEEPS.items() for step in steps]
     seconds = [point.seconds for point in (quality.latest or Explored()).points.values() if point.final]
-    told = f", about {max(1, round(sum(seconds) * len(recipes) / 60))} min" if seconds else ""
-    if st.button(f"Sweep rank, sparsity and bits: {len(recipes)} settings{told}", key="sweep", icon=":material/timeline:",
+    told = f", about {max(1, round(sum(seconds) * len(SWEEPED) / 60))} min" if seconds else ""
+    if st.button(f"Sweep rank, sparsity and bits: {len(SWEEPED)} settings{told}", key="sweep", icon=":material/timeline:",
                  help="Over all blocks, in the background; your own settings go first, and what is known is skipped."):  # fmt: skip
         wanted = (model.name, tuple(sources), st.session_state.get("sweeps", 0))
         st.session_state["sweeps"] = st.session_state.get("sweeps", 0) + 1
-        ask("sweep", wanted, lambda own: swept(model, recipes, sources, own), "background")
+        ask("sweep", wanted, lambda own: swept(model, SWEEPED, sources, own), "background")
         st.rerun()
 
 
@@ -169,17 +169,17 @@ def page() -> None:
         axis = pick_axis(recipe)
     with sweeping:
         live(lambda: sweep_controls(model, sources, quality), asked_before("sweep"), quality)
-    live(lambda: charts(model, sources, recipe, axis, quality), quality, asked_before("sweep"))
+    live(lambda: charts(model, sources, recipe, axis, quality), quality, asked_before("sweep"), every=2.0)
     texts, layers, claimed, tasks, written = st.tabs(
         ["Text before and after", "By layer", "Claimed against measured", "Tasks", "Recipe · Python · command line"])  # fmt: skip
     with texts:
         text_panel(model, recipe)
     with layers:
-        live(lambda: by_layer(model, details), details)
+        live(lambda: by_layer(model, details), details, every=1.5)
     with claimed:
-        live(lambda: claims_panel(model, details), details)
+        live(lambda: claims_panel(model, details), details, every=1.5)
     with tasks:
-        live(lambda: tasks_panel(model, details, quality), details, quality)
+        live(lambda: tasks_panel(model, details, quality), details, quality, every=1.5)
     with written:
         recipe_panel(model, recipe, sources)
 

@@ -16,7 +16,7 @@ FORMATS = {"svg": "image/svg+xml", "png": "image/png"}
 def chart(figure: go.Figure, name: str, heading: str = "", **selection: Any) -> Any:
     """Draw a figure; below it, its slide as SVG and PNG, with `heading` (the page's sentence) above its title."""
     shown = in_the_dark(figure) if st.context.theme.type == "dark" else figure
-    drawn = st.plotly_chart(shown, key=f"chart-{name}", config=export_config(name), theme="streamlit",
+    drawn = st.plotly_chart(shown, key=f"chart-{name}", config=export_config(name), theme=None,
                             alt=str(figure.layout.title.text), **selection)  # fmt: skip
     with st.container(horizontal=True, horizontal_alignment="right", gap="small", key=f"save-{name}"):
         for format, mime in FORMATS.items():

@@ -28,8 +28,11 @@ def asked_before(name: str) -> Ticket | None:
     return st.session_state.get("asked", {}).get(name, (None, None))[1]
 
 
-def live(draw: Callable[[], None], *tickets: Ticket | None) -> None:
-    """Draw, and again while a ticket is pending; the last time with the whole page, which then rests."""
+def live(draw: Callable[[], None], *tickets: Ticket | None, every: float = POLL) -> None:
+    """Draw, and again while a ticket is pending; the last time with the whole page, which then rests.
+
+    `every` is in seconds: what is dear to draw is drawn less often.
+    """
     waiting = [one for one in tickets if one is not None and one.pending]
 
     def drawn() -> None:
@@ -37,4 +40,4 @@ def live(draw: Callable[[], None], *tickets: Ticket | None) -> None:
         if waiting and not any(one.pending for one in waiting):
             st.rerun()
 
-    st.fragment(drawn, run_every=POLL if waiting else None)()
+    st.fragment(drawn, run_every=every if waiting else None)()

@@ -10,8 +10,16 @@ import plotly.graph_objects as go
 
 RANK, SPARSITY, BITS, COMBINED, BASE = "#0072B2", "#D55E00", "#009E73", "#4B3F72", "#6B6B6B"
 RING = "#E69F00"  # the current setting
+INK = "#1c2430"
 AXIS_COLOURS = {"rank": RANK, "sparsity": SPARSITY, "bits": BITS, "combined": COMBINED, "base": BASE}
-IN_THE_DARK = {RANK: "#4FA8DC", SPARSITY: "#F08A4B", BITS: "#35C79A", COMBINED: "#A99BD8", BASE: "#A8A8A8"}
+IN_THE_DARK = {
+    RANK: "#4FA8DC",
+    SPARSITY: "#F08A4B",
+    BITS: "#35C79A",
+    COMBINED: "#A99BD8",
+    BASE: "#A8A8A8",
+    INK: "#e8ecf1",
+}
 FONT = "Inter, 'Source Sans', 'Noto Sans', 'Noto Sans CJK SC', sans-serif"
 TITLE_WIDTH, FOOTER_WIDTH = 58, 80  # characters that fit in half a page
 EXPORT = {"width": 1280, "height": 720}
@@ -21,9 +29,9 @@ def styled(figure: go.Figure, title: str, provenance: str, height: int = 310) ->
     """The finding as title, the provenance as footer, light grid, no legend."""
     heading, footer = textwrap.wrap(title, TITLE_WIDTH), textwrap.wrap(provenance, FOOTER_WIDTH)
     figure.update_layout(
-        title={"text": "<br>".join(heading), "font": {"size": 15}, "x": 0, "xref": "container", "xanchor": "left",
+        title={"text": "<br>".join(heading), "font": {"size": 15, "weight": 600}, "x": 0, "xref": "container", "xanchor": "left",
                "y": 0.985, "yref": "container", "yanchor": "top", "pad": {"t": 4, "l": 2}},
-        font={"family": FONT, "size": 13}, height=height, showlegend=False, hovermode="closest",
+        font={"family": FONT, "size": 13, "color": INK}, height=height, template="none", showlegend=False, hovermode="closest",
         margin={"l": 64, "r": 16, "t": 18 + 20 * len(heading), "b": 54 + 16 * len(footer)},
         paper_bgcolor="rgba(0,0,0,0)", plot_bgcolor="rgba(0,0,0,0)", meta={"provenance": provenance},
     )  # fmt: skip
@@ -46,7 +54,7 @@ def for_slides(figure: go.Figure, heading: str = "") -> go.Figure:
     """The same figure at 1280 × 720 on white, in type that the last row reads; `heading` goes above its title."""
     slide = go.Figure(figure)
     title = "<br>".join(textwrap.wrap(f"{heading} {figure.layout.title.text.replace('<br>', ' ')}".strip(), 95))
-    slide.update_layout(**EXPORT, paper_bgcolor="white", plot_bgcolor="white", font={"size": 19, "color": "#1c2430"},
+    slide.update_layout(**EXPORT, paper_bgcolor="white", plot_bgcolor="white", font={"size": 19, "color": INK},
                         title={"text": title, "font": {"size": 25}}, margin={"l": 110, "r": 90, "t": 120, "b": 120})  # fmt: skip
     slide.update_annotations(font_size=18)
     slide.layout.annotations[-1].update(yshift=-76, font_size=15, text=figure.layout.meta["provenance"])

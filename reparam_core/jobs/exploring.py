@@ -28,7 +28,7 @@ from reparam_core.store import key, store
 LENGTH = 257  # tokens of a sequence: 256 are scored
 LARGE = 50_000_000  # parameters from which bfloat16 pays
 FIRST = {True: 1024, False: 2048}  # scored tokens before a first estimate is shown, of large and small models
-SEQUENCES = {True: 16, False: 64}
+SEQUENCES = {True: 16, False: 32}
 FIRST_ANSWERS, ANSWERS = 96, 1500
 BUILT = 3  # settings that stay in memory for whoever asks next
 
