@@ -39,7 +39,7 @@ def row_of(point: Point) -> Row:
         low, high = (point.base_perplexity * 2.718281828459045**one for one in point.nll_interval)
     quality = point.accuracy if point.labelled else point.perplexity
     where = factor * position if position is not None else None
-    return Row(point.recipe, point.short, axis, point.size_ratio, quality, low, high, where)
+    return Row(point.recipe, point.short, axis, point.size_ratio, quality, low, high, where, point.final)
 
 
 def scale_of(point: Point) -> Scale:
@@ -56,23 +56,23 @@ def provenance_of(model: Model, point: Point) -> str:
     return f"{model.name}{marked} · {point.source}: {asked}{convention} · {point.dtype} · Reparam Explorer"
 
 
-def head(name: str, quality: Ticket, details: Ticket, pinned: str | None) -> None:
+def head(model: Model, quality: Ticket, details: Ticket, pinned: str | None) -> None:
     """The sentence and the four figures; while nothing is known of the new setting, the old ones in grey."""
     found: Explored = quality.latest or Explored()
     if quality.error is not None:
         st.error(str(quality.error))
         return
     if found.points:
-        st.session_state["shown"] = (name, list(found.points.values()))
+        st.session_state["shown"] = (model.name, list(found.points.values()))
     shown_name, points = st.session_state.get("shown", ("", []))
     stale = not found.points
     if stale:
         st.progress(found.share or 0.0, found.doing or "Measuring …")
-        points = points if shown_name == name else []
+        points = points if shown_name == model.name else []
     if points:
         with st.container(key="stale" if stale else "fresh"):
-            st.markdown(f"#### {sentence(name, points)}")
-            cards(points, pinned_point(pinned, points[0]), None if stale else details.latest)
+            st.markdown(f"#### {sentence(model.name, points)}")
+            cards(points, pinned_point(pinned, points[0]), None if stale else details.latest, model.source_bits)
 
 
 def pinned_point(pinned: str | None, point: Point) -> Point | None:
@@ -90,9 +90,8 @@ def remember_pinned(model: Model, pinned: str | None, sources: list[str]) -> Non
 
 def charts(model: Model, sources: list[str], recipe: str, axis: str, quality: Ticket) -> None:
     """Everything measured so far, and one axis with its curves."""
-    names = [point.source for point in (quality.latest or Explored()).points.values()] or sources
-    points = {name: measured_so_far(model, name) for name in names}
-    every = points[names[0]]
+    points = {source: [*measured_so_far(model, source), *estimates(quality, source)] for source in sources}
+    every = points[sources[0]] if sources else []
     if not every:
         st.caption("The charts appear with the first setting that is fully measured.")
         return
@@ -106,6 +105,12 @@ def charts(model: Model, sources: list[str], recipe: str, axis: str, quality: Ti
         curves = [(scale_of(some[0]), along(axis, some)) for some in points.values() if some]
         here = next((row.position for row in rows if row.recipe == canonical and row.axis == axis), None)
         chart(axis_curve(axis, curves, here, provenance), f"along-{axis}")
+
+
+def estimates(quality: Ticket, source: str) -> list[Point]:
+    """What is known of the current setting before it is measured to the end."""
+    found = (quality.latest or Explored()).points.values()
+    return [point for point in found if not point.final and point.source == source.rpartition("/")[2]]
 
 
 def pick_axis(recipe: str) -> str:
@@ -163,7 +168,7 @@ def page() -> None:
     remember_pinned(model, pinned, sources)
     quality = ask("quality", (model.name, recipe, tuple(sources)), lambda own: explored(model, recipe, sources, own))
     details = ask("details", (model.name, recipe), lambda own: detailed(model, recipe, own), "background")
-    live(lambda: head(model.name, quality, details, pinned), quality, details)
+    live(lambda: head(model, quality, details, pinned), quality, details)
     sweeping, along_which = st.columns([3, 1], vertical_alignment="center")
     with along_which:
         axis = pick_axis(recipe)

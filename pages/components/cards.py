@@ -16,7 +16,7 @@ HEIGHT = 152
 Colour = Literal["normal", "inverse", "off"]
 
 
-def cards(points: list[Point], pinned: Point | None, details: Details | None) -> None:
+def cards(points: list[Point], pinned: Point | None, details: Details | None, source_bits: int | None) -> None:
     """Four figures side by side; what the other source says stands below each."""
     accuracy, loss, size, time = st.columns(4, gap="small")
     with accuracy:
@@ -24,7 +24,7 @@ def cards(points: list[Point], pinned: Point | None, details: Details | None) ->
     with loss:
         _loss(points, pinned)
     with size:
-        _size(points[0], pinned)
+        _size(points[0], pinned, source_bits)
     with time:
         _latency(details)
 
@@ -88,10 +88,11 @@ def _state(point: Point) -> str:
     return f"◷ stored {datetime.fromtimestamp(point.seen):%d %b %H:%M}" if point.seen else "● measured"
 
 
-def _size(point: Point, pinned: Point | None) -> None:
+def _size(point: Point, pinned: Point | None, source_bits: int | None) -> None:
     base = pinned.bytes if pinned else point.bytes_base
     delta = None if point.bytes == base else f"{point.bytes / base:.2f}× the {'pinned' if pinned else 'base'}"
     note = f"{point.parameters / 1e6:.2f} M numbers, {point.parameters / point.parameters_base:.2f}× the base"
+    note += f" · the checkpoint had {source_bits} bits already" if source_bits else ""
     _card("File size", f"{point.bytes / 1e6:.2f} MB", delta, note, "off",
           "The safetensors file that `compress --format packed` writes, to the byte.")  # fmt: skip
 

@@ -88,11 +88,13 @@ def by_layer(model: Model, ticket: Ticket) -> None:
 
 
 LAYER_COLUMNS: dict[str, Any] = {
-    "role": st.column_config.TextColumn("Matrix"),
-    "form": st.column_config.TextColumn("Form"),
-    "shape": st.column_config.TextColumn("out × in"),
-    "size": st.column_config.NumberColumn("Bytes, × before", format="%.2f"),
-    "relative_error": st.column_config.ProgressColumn("‖W − W′‖ / ‖W‖", min_value=0, max_value=1, format="%.3f"),
+    "role": st.column_config.TextColumn("Matrix", width=130),
+    "form": st.column_config.TextColumn("Form", width=130),
+    "shape": st.column_config.TextColumn("out × in", width=80),
+    "size": st.column_config.NumberColumn("Bytes, ×", width=60, format="%.2f"),
+    "relative_error": st.column_config.ProgressColumn(
+        "‖W − W′‖ / ‖W‖", width=110, min_value=0, max_value=1, format="%.3f"
+    ),
 }
 
 

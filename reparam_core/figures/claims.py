@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import plotly.graph_objects as go
 
 from reparam_core.figures.theme import BASE, COMBINED, RANK, styled
+
+REASON_WIDTH = 60  # characters beside a bar
 
 
 def claimed_against_measured(rows: Sequence[tuple[str, float, str, str]], provenance: str) -> go.Figure:
@@ -18,7 +21,7 @@ def claimed_against_measured(rows: Sequence[tuple[str, float, str, str]], proven
         y=[what for what, *_ in rows], x=[ratio for _, ratio, *_ in rows], orientation="h", constraintext="none",
         marker={"color": [BASE if kind == "theory" else COMBINED for *_, kind, _ in rows],
                 "pattern": {"shape": ["/" if kind == "theory" else "" for *_, kind, _ in rows]}},
-        text=[f" {ratio:.2f}×  {reason}" for _, ratio, _, reason in rows], textposition="outside", cliponaxis=False,
+        text=[f" {ratio:.2f}×  " + "<br>   ".join(textwrap.wrap(reason, REASON_WIDTH)) for _, ratio, _, reason in rows], textposition="outside", cliponaxis=False,
         hovertemplate="%{y}: %{x:.3f}× the base<extra></extra>",
     )  # fmt: skip
     figure.add_vline(x=1, line={"color": BASE, "dash": "dot"})

@@ -21,7 +21,7 @@ IN_THE_DARK = {
     INK: "#e8ecf1",
 }
 FONT = "Inter, 'Source Sans', 'Noto Sans', 'Noto Sans CJK SC', sans-serif"
-TITLE_WIDTH, FOOTER_WIDTH = 58, 80  # characters that fit in half a page
+TITLE_WIDTH, FOOTER_WIDTH = 60, 66  # characters that fit in half a page
 EXPORT = {"width": 1280, "height": 720}
 
 
@@ -30,13 +30,14 @@ def styled(figure: go.Figure, title: str, provenance: str, height: int = 310) ->
     heading, footer = textwrap.wrap(title, TITLE_WIDTH), textwrap.wrap(provenance, FOOTER_WIDTH)
     figure.update_layout(
         title={"text": "<br>".join(heading), "font": {"size": 15, "weight": 600}, "x": 0, "xref": "container", "xanchor": "left",
-               "y": 0.985, "yref": "container", "yanchor": "top", "pad": {"t": 4, "l": 2}},
+               "y": 0.985, "yref": "container", "yanchor": "top", "pad": {"t": 10 * len(heading) - 4, "l": 2}},
         font={"family": FONT, "size": 13, "color": INK}, height=height, template="none", showlegend=False, hovermode="closest",
-        margin={"l": 64, "r": 16, "t": 18 + 20 * len(heading), "b": 54 + 16 * len(footer)},
+        margin={"l": 64, "r": 16, "t": 18 + 20 * len(heading), "b": 56 + 15 * len(footer)},
         paper_bgcolor="rgba(0,0,0,0)", plot_bgcolor="rgba(0,0,0,0)", meta={"provenance": provenance},
     )  # fmt: skip
-    figure.update_xaxes(gridcolor="rgba(128,128,128,0.18)", zeroline=False)
-    figure.update_yaxes(gridcolor="rgba(128,128,128,0.18)", zeroline=False)
+    axis = {"gridcolor": "rgba(128,128,128,0.18)", "zeroline": False, "title_font_size": 13}
+    figure.update_xaxes(**axis, title_standoff=6)
+    figure.update_yaxes(**axis, title_standoff=4)
     figure.add_annotation(text="<br>".join(footer), xref="paper", yref="paper", x=0, y=0, xanchor="left", yanchor="top",
                           yshift=-46, align="left", showarrow=False, font={"size": 11, "color": BASE})  # fmt: skip
     return figure

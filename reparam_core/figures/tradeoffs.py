@@ -27,6 +27,7 @@ class Row:
     low: float | None = None
     high: float | None = None
     position: float | None = None  # along its axis
+    final: bool = True  # an estimate is drawn hollow
 
 
 @dataclass(frozen=True)
@@ -65,16 +66,18 @@ def tradeoff_scatter(rows: Sequence[Row], current: str, scale: Scale, provenance
     figure.add_scatter(
         x=[one.ratio for one in rows], y=[one.quality for one in rows], mode="markers",
         customdata=[[one.recipe, one.short, scale.told(one.quality)] for one in rows],
-        marker={"size": [15 if one else 9 for one in here], "color": [AXIS_COLOURS[one.axis] for one in rows],
+        marker={"symbol": ["circle" if one.final else "circle-open" for one in rows],
+                "size": [15 if one else 9 for one in here], "color": [AXIS_COLOURS[one.axis] for one in rows],
                 "line": {"width": [3 if one else 0 for one in here], "color": RING}},
         hovertemplate="<b>%{customdata[1]}</b><br>%{x:.2f}× the bytes<br>" + scale.name + " %{customdata[2]}"
                       "<br><i>click to load</i><extra></extra>",
     )  # fmt: skip
     for axis in dict.fromkeys(one.axis for one in rows):
         _label(figure, axis, [one for one in rows if one.axis == axis], scale)
-    figure.update_xaxes(title="file size, × the base", tickformat=".2~f")
+    most = max(1.0, *(one.ratio for one in rows))
+    figure.update_xaxes(title="file size, × the base", tickformat=".2~f", range=[0, 1.15 * most])
     _quality_axis(figure, [one.quality for one in rows], scale)
-    many = f"{len(rows)} settings measured; no other beats the {len(front)} on the dotted line"
+    many = f"{len(rows)} settings measured; {len(front)} unbeaten on the dotted line"
     return styled(figure, many if len(rows) > 1 else "One setting measured so far", provenance)
 
 
@@ -105,9 +108,9 @@ def axis_curve(
 
 def _finding(axis: str, values: Sequence[float], scale: Scale) -> str:
     if len(values) < 2:
-        return f"No curve along {axis} yet: sweep it"
+        return f"No curve along {axis} of all blocks yet: sweep it"
     best, worst = (min, max) if scale.log else (max, min)
-    return f"Along {axis}: {scale.name} from {scale.told(best(values))} to {scale.told(worst(values))}"
+    return f"{axis.capitalize()} of all blocks: {scale.name} {scale.told(best(values))} to {scale.told(worst(values))}"
 
 
 def _band(figure: go.Figure, rows: Sequence[Row], axis: str) -> None:
@@ -132,7 +135,7 @@ def _curve(figure: go.Figure, rows: Sequence[Row], axis: str, scale: Scale, dash
 def _quality_axis(figure: go.Figure, values: Sequence[float], scale: Scale) -> None:
     """Accuracy in per cent; perplexity on a log axis that reads over a cliff of many decades."""
     if not scale.log:
-        figure.update_yaxes(title=scale.name, tickformat=".0%")
+        figure.update_yaxes(title=scale.name, tickformat=".0%", range=[0, 1.06])
         return
     low, high = min(values, default=1) * 0.85, min(max(values, default=10) * 1.3, CEILING)
     ticks = spoken_ticks(low, high)

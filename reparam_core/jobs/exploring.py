@@ -30,7 +30,9 @@ LARGE = 50_000_000  # parameters from which bfloat16 pays
 FIRST = {True: 1024, False: 2048}  # scored tokens before a first estimate is shown, of large and small models
 SEQUENCES = {True: 16, False: 32}
 FIRST_ANSWERS, ANSWERS = 96, 1500
+REMEMBERED = 16  # evaluations
 BUILT = 3  # settings that stay in memory for whoever asks next
+_asked: OrderedDict[tuple[str, str], Evaluation] = OrderedDict()
 
 
 @dataclass(frozen=True)
@@ -40,6 +42,7 @@ class Point:
     recipe: str  # canonical JSON
     short: str
     source: str
+    asked: str  # the key of the evaluation: only points that were asked the same are comparable
     unit: str  # of an answer: token, masked token, sentence …
     labelled: bool
     perplexity: float
@@ -91,7 +94,7 @@ class Comparison:
 
 def compared(point: Point, other: Point) -> Comparison | None:
     """Paired differences; None while they were not asked the same."""
-    if len(point.nll_blocks) != len(other.nll_blocks) or point.source != other.source:
+    if point.asked != other.asked or len(point.nll_blocks) != len(other.nll_blocks):
         return None
     nll, right = (
         torch.tensor(own, dtype=torch.float64) - torch.tensor(theirs, dtype=torch.float64)
@@ -129,10 +132,15 @@ def exploring_dtype(model: Model) -> torch.dtype:
 
 
 def asked_of(model: Model, source: str) -> Evaluation:
-    """The evaluation that pages show: the same for every setting."""
-    rows = tasks_of(model).get(source, ANSWERS)
-    count = rows if is_labelled(source) else SEQUENCES[model.parameters > LARGE]
-    return evaluation(model, source, count, LENGTH)
+    """The evaluation that pages show: the same for every setting, made once."""
+    name = (model.sha256, source)
+    if name not in _asked:
+        rows = tasks_of(model).get(source, ANSWERS)
+        count = rows if is_labelled(source) else SEQUENCES[model.parameters > LARGE]
+        while len(_asked) >= REMEMBERED:
+            _asked.popitem(last=False)
+        _asked[name] = evaluation(model, source, count, LENGTH)
+    return _asked[name]
 
 
 def explored(model: Model, recipe: str, sources: Sequence[str], ticket: Ticket | None = None) -> Iterator[Explored]:
@@ -241,7 +249,8 @@ def _keep(model: Model, recipe: Recipe, asked: Evaluation, point: Point) -> None
 def _point(setting: Setting, recipe: Recipe, found: Quality, seconds: float) -> Point:
     untouched, asked = base(setting.model, setting.dtype), found.evaluation
     return Point(
-        recipe=recipe.canonical, short=recipe.short(), source=asked.name, unit=asked.unit, labelled=asked.labelled,
+        recipe=recipe.canonical, short=recipe.short(), source=asked.name, asked=asked.key,
+        unit=asked.unit, labelled=asked.labelled,
         perplexity=found.perplexity, base_perplexity=float(torch.tensor(found.base_nll).exp()),
         delta_nll=found.nll - found.base_nll, nll_interval=found.interval,
         accuracy=found.accuracy, base_accuracy=found.base_accuracy, accuracy_interval=found.delta_accuracy_interval,
@@ -296,6 +305,7 @@ def swept(model: Model, recipes: Sequence[str], sources: Sequence[str], ticket: 
 
 
 def measured_so_far(model: Model, source: str) -> list[Point]:
-    """Every setting of this model that was measured to the end on this source."""
-    kept = [(_read(value), when) for _, value, when in store().all(model.sha256) if "labelled" in value]
-    return [replace(point, seen=when) for point, when in kept if point and point.source == source]
+    """Every setting of this model that was measured to the end on this source, and asked the same."""
+    asked = asked_of(model, source).key
+    kept = [(_read(value), when) for _, value, when in store().all(model.sha256) if value.get("asked") == asked]
+    return [replace(point, seen=when) for point, when in kept if point]
