@@ -90,6 +90,8 @@ def remember_pinned(model: Model, pinned: str | None, sources: list[str]) -> Non
 
 def charts(model: Model, sources: list[str], recipe: str, axis: str, quality: Ticket) -> None:
     """Everything measured so far, and one axis with its curves."""
+    if st.session_state.pop("clicked", False):
+        st.rerun()  # the click reran this fragment alone, and the controls are outside
     points = {source: [*measured_so_far(model, source), *estimates(quality, source)] for source in sources}
     every = points[sources[0]] if sources else []
     if not every:
@@ -132,6 +134,7 @@ def load_clicked() -> None:
     chosen = st.session_state["chart-trade-offs"]["selection"]["points"]
     if chosen and chosen[0].get("customdata"):
         load_recipe(str(chosen[0]["customdata"][0]))
+        st.session_state["clicked"] = True
 
 
 def sweep_controls(model: Model, sources: list[str], quality: Ticket) -> None:

@@ -63,10 +63,10 @@ def sentence(name: str, points: list[Point]) -> str:
 def quality_words(point: Point) -> str:
     """`perplexity on the novel 46.3 → 52.1`, or the accuracy of a table; estimates and no differences are called so."""
     where = source_words(point.source)
-    if point.labelled:
-        change = f"accuracy on {where} {point.base_accuracy:.1%} → {point.accuracy:.1%}"
-    else:
-        change = f"perplexity on {where} {number(point.base_perplexity)} → {number(point.perplexity)}"
+    name, told = ("accuracy", "{:.1%}".format) if point.labelled else ("perplexity", number)
+    before, after = ((point.base_accuracy, point.accuracy) if point.labelled
+                     else (point.base_perplexity, point.perplexity))  # fmt: skip
+    change = f"{name} on {where} {told(after)}" if untouched(point) else f"{name} on {where} {told(before)} → {told(after)}"
     if not point.final:
         return f"{change} (estimate)"
     return change if point.significant or untouched(point) else f"{change}, no significant difference"
