@@ -56,7 +56,7 @@ def provenance_of(model: Model, point: Point) -> str:
     return f"{model.name}{marked} · {point.source}: {asked}{convention} · {point.dtype} · Reparam Explorer"
 
 
-def head(model: Model, quality: Ticket, details: Ticket, pinned: str | None) -> None:
+def head(model: Model, quality: Ticket, details: Ticket, pinned: Ticket | None) -> None:
     """The sentence and the four figures; while nothing is known of the new setting, the old ones in grey."""
     found: Explored = quality.latest or Explored()
     if quality.error is not None:
@@ -75,17 +75,10 @@ def head(model: Model, quality: Ticket, details: Ticket, pinned: str | None) -> 
             cards(points, pinned_point(pinned, points[0]), None if stale else details.latest, model.source_bits)
 
 
-def pinned_point(pinned: str | None, point: Point) -> Point | None:
-    """What was measured of the pinned setting on the same source."""
-    return st.session_state.get("pinned_points", {}).get((pinned, point.source)) if pinned else None
-
-
-def remember_pinned(model: Model, pinned: str | None, sources: list[str]) -> None:
-    """The pinned setting's figures, which were measured when it was pinned."""
-    if pinned:
-        canonical = Recipe.parse(pinned).canonical
-        known = [point for source in sources for point in measured_so_far(model, source) if point.recipe == canonical]
-        st.session_state["pinned_points"] = {(pinned, point.source): point for point in known}
+def pinned_point(pinned: Ticket | None, point: Point) -> Point | None:
+    """What is known of the pinned setting on the same source."""
+    found: Explored | None = pinned.latest if pinned else None
+    return found.points.get(point.source) if found else None
 
 
 def charts(model: Model, sources: list[str], recipe: str, axis: str, quality: Ticket) -> None:
@@ -167,11 +160,12 @@ def page() -> None:
     sources, recipe = pick_sources(model), pick_recipe()
     with buttons, st.container(horizontal=True, horizontal_alignment="right", gap="small"):
         undo_and_redo()
-    pinned = pick_pinned(recipe)
-    remember_pinned(model, pinned, sources)
+    chosen = pick_pinned(recipe)
     quality = ask("quality", (model.name, recipe, tuple(sources)), lambda own: explored(model, recipe, sources, own))
     details = ask("details", (model.name, recipe), lambda own: detailed(model, recipe, own), "background")
-    live(lambda: head(model, quality, details, pinned), quality, details)
+    pinned = ask("pinned", (model.name, chosen, tuple(sources)), lambda own: explored(model, chosen, sources, own),
+                 "background") if chosen else None  # fmt: skip
+    live(lambda: head(model, quality, details, pinned), quality, details, pinned)
     sweeping, along_which = st.columns([3, 1], vertical_alignment="center")
     with along_which:
         axis = pick_axis(recipe)

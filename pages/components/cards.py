@@ -42,7 +42,7 @@ def _accuracy(points: list[Point], pinned: Point | None) -> None:
     delta, colour = _delta(100 * difference, [100 * one for one in interval] if interval else None, " points", "normal")
     note = [f"{_state(point)} · {point.answers:,} {point.unit}s"]
     note += [f"{source_words(other.source)}: {other.accuracy:.1%}" for other in points[1:]]
-    tip = f"On {source_words(point.source)}. {point.flips:.1%} were right before and are wrong now."
+    tip = f"On {source_words(point.source)}, against {_reference(pinned)}. {point.flips:.1%} were right before and are wrong now."
     if point.majority is not None:
         note.append(f"commonest answer: {point.majority:.1%}")
     same = untouched(point) and pinned is None
@@ -66,9 +66,13 @@ def _loss(points: list[Point], pinned: Point | None) -> None:
     if point.kl_from_base is not None and not untouched(point):
         note.append(f"KL {point.kl_from_base:.2g} nats")
     tip = (f"exp of the mean loss on {source_words(point.source)}; {point.tokens:,} tokens, every position but a sequence's "
-           "first. The difference is in nats a token, with its 95 % paired interval.")  # fmt: skip
+           f"first. The difference to {_reference(pinned)} is in nats a token, with its 95 % paired interval.")  # fmt: skip
     same = untouched(point) and pinned is None
     _card("Perplexity", number(point.perplexity), None if same else delta, " · ".join(note), colour, tip)
+
+
+def _reference(pinned: Point | None) -> str:
+    return "the base" if pinned is None else "the pinned setting"
 
 
 def _delta(value: float, interval: Any, unit: str, colour: Colour) -> tuple[str, Colour]:

@@ -66,7 +66,9 @@ def quality_words(point: Point) -> str:
     name, told = ("accuracy", "{:.1%}".format) if point.labelled else ("perplexity", number)
     before, after = ((point.base_accuracy, point.accuracy) if point.labelled
                      else (point.base_perplexity, point.perplexity))  # fmt: skip
-    change = f"{name} on {where} {told(after)}" if untouched(point) else f"{name} on {where} {told(before)} → {told(after)}"
+    change = (
+        f"{name} on {where} {told(after)}" if untouched(point) else f"{name} on {where} {told(before)} → {told(after)}"
+    )
     if not point.final:
         return f"{change} (estimate)"
     return change if point.significant or untouched(point) else f"{change}, no significant difference"

@@ -56,7 +56,9 @@ def for_slides(figure: go.Figure, heading: str = "") -> go.Figure:
     slide = go.Figure(figure)
     title = "<br>".join(textwrap.wrap(f"{heading} {figure.layout.title.text.replace('<br>', ' ')}".strip(), 95))
     slide.update_layout(**EXPORT, paper_bgcolor="white", plot_bgcolor="white", font={"size": 19, "color": INK},
-                        title={"text": title, "font": {"size": 25}}, margin={"l": 110, "r": 90, "t": 120, "b": 120})  # fmt: skip
+                        title={"text": title, "font": {"size": 25}, "pad": {"t": 22, "l": 24}}, margin={"l": 110, "r": 90, "t": 120, "b": 120})  # fmt: skip
+    slide.update_xaxes(title_font_size=19)
+    slide.update_yaxes(title_font_size=19)
     slide.update_annotations(font_size=18)
     slide.layout.annotations[-1].update(yshift=-76, font_size=15, text=figure.layout.meta["provenance"])
     return slide
@@ -82,7 +84,13 @@ def export_config(name: str) -> dict[str, Any]:
 
 def spoken_ticks(low: float, high: float) -> list[float]:
     """Ticks of a log axis in values that people say: as coarse as still leaves three of them, seven at most."""
-    for steps in ((1,), (1, 2, 5), (1, 1.5, 2, 3, 4, 5, 6, 8), tuple(one / 20 for one in range(20, 200))):
+    for steps in (
+        (1,),
+        (1, 2, 5),
+        (1, 1.5, 2, 3, 4, 5, 6, 8),
+        tuple(one / 2 for one in range(2, 20)),
+        tuple(one / 20 for one in range(20, 200)),
+    ):
         found = [step * 10.0**d for d in range(-6, 31) for step in steps if low <= step * 10.0**d <= high]
         if len(found) >= 3:
             return found[:: -(-len(found) // 7)]

@@ -93,14 +93,16 @@ class Comparison:
 
 
 def compared(point: Point, other: Point) -> Comparison | None:
-    """Paired differences; None while they were not asked the same."""
-    if point.asked != other.asked or len(point.nll_blocks) != len(other.nll_blocks):
+    """Paired differences over what both were asked so far; None where they were not asked the same."""
+    if point.asked != other.asked:
         return None
-    nll, right = (
-        torch.tensor(own, dtype=torch.float64) - torch.tensor(theirs, dtype=torch.float64)
-        for own, theirs in ((point.nll_blocks, other.nll_blocks), (point.right_blocks, other.right_blocks))
-    )
+    nll, right = _paired(point.nll_blocks, other.nll_blocks), _paired(point.right_blocks, other.right_blocks)
     return Comparison(float(nll.mean()), paired_interval(nll, 1), float(right.mean()), paired_interval(right, 1))
+
+
+def _paired(own: list[float], theirs: list[float]) -> torch.Tensor:
+    both = min(len(own), len(theirs))
+    return torch.tensor(own[:both], dtype=torch.float64) - torch.tensor(theirs[:both], dtype=torch.float64)
 
 
 @dataclass(frozen=True)
@@ -237,12 +239,11 @@ def _kept(model: Model, recipe: Recipe, asked: Evaluation) -> Point | None:
 def _read(value: Mapping[str, Any]) -> Point | None:
     """A point from the store; None where another version wrote it."""
     names = {one.name for one in fields(Point)}
-    return Point(**value) if set(value) | {"seen"} == names else None
+    return Point(**value) if set(value) == names else None
 
 
 def _keep(model: Model, recipe: Recipe, asked: Evaluation, point: Point) -> None:
-    value = asdict(point)
-    del value["seen"]
+    value = asdict(point) | {"seen": time.time()}
     store().put(_name(model, recipe, asked), value, model=model.sha256, recipe=recipe.canonical)
 
 
@@ -307,5 +308,5 @@ def swept(model: Model, recipes: Sequence[str], sources: Sequence[str], ticket: 
 def measured_so_far(model: Model, source: str) -> list[Point]:
     """Every setting of this model that was measured to the end on this source, and asked the same."""
     asked = asked_of(model, source).key
-    kept = [(_read(value), when) for _, value, when in store().all(model.sha256) if value.get("asked") == asked]
-    return [replace(point, seen=when) for point, when in kept if point]
+    kept = [_read(value) for _, value, _ in store().all(model.sha256) if value.get("asked") == asked]
+    return [point for point in kept if point]
