@@ -99,7 +99,8 @@ def apply(
         if progress:
             progress(index / len(batches), next(iter(batch)))
         forms |= _transformed(model, {role: plan[role] for role in batch}, storage, dtype, clock)
-    module = model.clone(forms, dtype) if forms else model.module_in(dtype)
+    changed = bool(forms) or storage != model.storage
+    module = model.clone(forms, dtype, storage) if changed else model.module_in(dtype)
     seconds = {"prepare": clock.prepare, "apply": time.perf_counter() - started - clock.prepare}
     return Setting(model, parsed, forms, module, dtype, seconds)
 

@@ -10,10 +10,18 @@ from typing import Annotated, Any
 import typer
 
 from reparam_core.errors import ReparamError
+from reparam_core.store import store_warning
 
-app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, help=__doc__)
+# Plain mark-up: the last line of a mistake is the mistake, not the edge of a box.
+app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, help=__doc__,
+                  rich_markup_mode=None)  # fmt: skip
 Name = Annotated[str, typer.Option("--model", help="A catalogue name, a local folder, or a hub id.")]
 Given = Annotated[str, typer.Option("--recipe", help="'base', 'svd:0.5 + rtn:4g64', JSON, or a JSON file.")]
+Calibration = Annotated[str | None, typer.Option("--calibration", help="A text for data-aware methods; refused where "
+                        "it holds what is evaluated. Default: the shipped mixture.")]  # fmt: skip
+CalibrationSequences = Annotated[int, typer.Option(min=1)]
+CalibrationLength = Annotated[int, typer.Option(min=2)]
+CalibrationOffset = Annotated[int, typer.Option(min=0)]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object on standard output.")]
 
 
@@ -31,6 +39,13 @@ def _load(name: str) -> Any:
     from reparam_core.models import load  # torch takes a second: `--help` need not wait for it
 
     return load(name, progress=lambda share, what: say(f"{share:4.0%} {what}"))
+
+
+def _calibration(loaded: Any, name: str | None, count: int, length: int, offset: int) -> Any:
+    """The calibration's sequences where one was named; no method here reads any yet, so none is built unasked."""
+    from reparam_core.data import calibration
+
+    return calibration(loaded, name, count, length, offset) if name else None
 
 
 @app.command()
@@ -61,21 +76,36 @@ def measure(
     model: Name,
     recipe: Given = "base",
     text: Annotated[str | None, typer.Option(help="A text file, or .npy token ids (N, L).")] = None,
-    data: Annotated[str, typer.Option(help="A shipped text: addresses, moby-dick, …")] = "addresses",
+    data: Annotated[
+        str | None,
+        typer.Option(
+            help="A shipped text or table (addresses, moby-dick, movie-reviews, dates …), or a CSV of text and label."
+        ),
+    ] = None,
     sequences: Annotated[int, typer.Option(min=1)] = 16,
     length: Annotated[int, typer.Option(min=2)] = 512,
     offset: Annotated[int, typer.Option(min=0)] = 0,
     dtype: Annotated[str, typer.Option(help="float32 or bfloat16.")] = "float32",
+    device: Annotated[str, typer.Option(help="cpu: the dashboard and its figures are made there.")] = "cpu",
     latency: Annotated[bool, typer.Option("--latency/--no-latency")] = True,
+    with_tasks: Annotated[bool, typer.Option("--tasks/--no-tasks")] = True,
     fresh: Annotated[bool, typer.Option("--fresh", help="Measure again, even where it was measured before.")] = False,
+    calibration: Calibration = None,
+    calibration_sequences: CalibrationSequences = 64,
+    calibration_length: CalibrationLength = 512,
+    calibration_offset: CalibrationOffset = 0,
     as_json: AsJson = False,
 ) -> None:
     """Quality, size and latency of a model under a recipe, beside its base."""
     from reparam_core.measure import measured
 
+    if device != "cpu":
+        raise ReparamError(f"Unknown device '{device}'.", "Known: cpu.")
+    loaded = _load(model)
+    calibrated = _calibration(loaded, calibration, calibration_sequences, calibration_length, calibration_offset)
     found = measured(
-        _load(model), recipe, text=text or data, sequences=sequences, length=length, offset=offset,
-        dtype=dtype, latency=latency, fresh=fresh,
+        loaded, recipe, text=text or data, sequences=sequences, length=length, offset=offset,
+        dtype=dtype, latency=latency, fresh=fresh, with_tasks=with_tasks, calibration=calibrated,
     )  # fmt: skip
     answer(found.to_json(), as_json, str(found))
 
@@ -85,6 +115,10 @@ def spectra(
     model: Name,
     where: Annotated[str | None, typer.Option(help="A glob over roles.")] = None,
     recipe: Given = "base",
+    calibration: Calibration = None,
+    calibration_sequences: CalibrationSequences = 64,
+    calibration_length: CalibrationLength = 512,
+    calibration_offset: CalibrationOffset = 0,
     as_json: AsJson = False,
 ) -> None:
     """Singular values of the model's matrices, before and under a recipe."""
@@ -92,6 +126,7 @@ def spectra(
     from reparam_core.measure.spectra import spectra_of
 
     loaded = _load(model)
+    _calibration(loaded, calibration, calibration_sequences, calibration_length, calibration_offset)
     found = spectra_of(apply(loaded, recipe), where)
     lines = [
         f"{one['role']:32} stable rank {one['stable_rank']:7.1f}  90 % of energy in rank {one['rank_of_energy']['0.9']}"
@@ -105,13 +140,19 @@ def attention(
     model: Name,
     prompt: Annotated[str, typer.Option(help="What the model reads.")],
     recipe: Given = "base",
+    calibration: Calibration = None,
+    calibration_sequences: CalibrationSequences = 64,
+    calibration_length: CalibrationLength = 512,
+    calibration_offset: CalibrationOffset = 0,
     as_json: AsJson = False,
 ) -> None:
     """Attention maps of every layer and head, and how far a recipe moves them."""
     from reparam_core.apply import apply
     from reparam_core.measure.attention import attention_report
 
-    found = attention_report(apply(_load(model), recipe), prompt)
+    loaded = _load(model)
+    _calibration(loaded, calibration, calibration_sequences, calibration_length, calibration_offset)
+    found = attention_report(apply(loaded, recipe), prompt)
     lines = [
         f"{kind}: {len(one['maps'])} layers × {len(one['maps'][0])} heads, {len(one['queries'])} queries"
         for kind, one in found["attention"].items()
@@ -126,6 +167,10 @@ def compress(
     out: Annotated[Path, typer.Option(help="The folder to write.")],
     format: Annotated[str, typer.Option(help="packed")] = "packed",
     force: Annotated[bool, typer.Option("--force", help="Overwrite the folder.")] = False,
+    calibration: Calibration = None,
+    calibration_sequences: CalibrationSequences = 64,
+    calibration_length: CalibrationLength = 512,
+    calibration_offset: CalibrationOffset = 0,
     as_json: AsJson = False,
 ) -> None:
     """Write the model under a recipe, in exactly the bytes that `measure` reports."""
@@ -136,7 +181,9 @@ def compress(
         raise ReparamError(f"Unknown format '{format}'.", "Known: packed.")
     if out.exists() and not force:
         raise ReparamError(f"The folder {out} exists.", "Choose another, or overwrite it with --force.")
-    setting = apply(_load(model), recipe)
+    loaded = _load(model)
+    _calibration(loaded, calibration, calibration_sequences, calibration_length, calibration_offset)
+    setting = apply(loaded, recipe)
     file = write_packed(out, setting.model, setting.forms, setting.storage, force)
     found = {"model": model, "recipe": setting.recipe.as_json(), "out": str(out), "bytes": file.stat().st_size}
     answer(found, as_json, f"{out}: {found['bytes']:,} bytes")
@@ -149,3 +196,10 @@ def main() -> None:
     except ReparamError as error:
         say(f"Error: {error}")
         sys.exit(2)
+    finally:
+        _warn()
+
+
+def _warn() -> None:
+    if warning := store_warning():
+        say(f"Warning: {warning}")

@@ -307,3 +307,8 @@ def store() -> Store:
 @cache
 def _store() -> Store:
     return Store(Path(os.environ.get("REPARAM_CACHE") or user_cache_dir("reparam-explorer")))
+
+
+def store_warning() -> str | None:
+    """What the store could not do, where it was opened at all."""
+    return _store().warning if _store.cache_info().currsize else None

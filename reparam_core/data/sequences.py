@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections import OrderedDict
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -14,7 +15,10 @@ from torch import Tensor
 from reparam_core.data.texts import Text, text
 from reparam_core.errors import ReparamError
 
-_tokenized: dict[tuple[str, str], list[int]] = {}
+MOST_CHARACTERS = 6  # of a token, as a first guess
+MARGIN = 256  # tokens before a cut that are not relied on
+REMEMBERED = 32  # texts
+_tokenized: OrderedDict[tuple[str, str], tuple[list[int], bool]] = OrderedDict()
 
 
 class Reader(Protocol):
@@ -52,14 +56,14 @@ class Sequences:
 def sequences(model: Reader, name: str, count: int = 16, length: int = 512, offset: int = 0) -> Sequences:
     """Sequence i starts at token offset + i · length. Raises ReparamError where not one is to be had."""
     if name.endswith(".npy"):
-        return _array(name, count, length)
+        return _array(name, count, length, int(model.config.vocab_size))
     found = text(name)
-    tokens = _tokens(model, found)
     limit = getattr(model.config, "max_position_embeddings", None)
     notes = []
     if limit and length > limit:
         notes.append(f"length {length} is above the model's {limit} positions: {limit} used")
         length = limit
+    tokens = _tokens(model, found, offset + count * length)
     there = max(0, (len(tokens) - offset) // length)
     if there == 0:
         raise ReparamError(f"{name} has {len(tokens)} tokens from offset {offset}: less than one sequence of {length}.",
@@ -72,21 +76,36 @@ def sequences(model: Reader, name: str, count: int = 16, length: int = 512, offs
     return Sequences(ids, found.name, found.sha256, offset, scored, tuple(notes))
 
 
-def _tokens(model: Reader, found: Text) -> list[int]:
+def _tokens(model: Reader, found: Text, wanted: int) -> list[int]:
+    """At least the first `wanted` ids of a text, or all there are; only as much of it is tokenized as that takes.
+
+    A token depends on the few characters around it, so those well before the cut are the whole text's own.
+    """
     if model.tokenizer is None:
         raise ReparamError(f"{model.name} has no tokenizer.", "Give token ids as .npy of shape (N, L).")
     name = (model.sha256, found.sha256)
-    if name not in _tokenized:
-        _tokenized[name] = model.encode(found.content)
-    return _tokenized[name]
+    known, whole = _tokenized.get(name, ([], False))
+    characters = MOST_CHARACTERS * wanted + MARGIN
+    while len(known) < wanted and not whole:
+        whole = characters >= len(found.content)
+        read = model.encode(found.content[:characters])
+        known = read if whole else read[:-MARGIN]
+        characters *= 2
+    _tokenized[name] = (known, whole)
+    while len(_tokenized) > REMEMBERED:
+        _tokenized.popitem(last=False)
+    return known
 
 
-def _array(name: str, count: int, length: int) -> Sequences:
+def _array(name: str, count: int, length: int, vocabulary: int) -> Sequences:
     try:
         array = np.load(name, allow_pickle=False)
     except (OSError, ValueError) as error:
         raise ReparamError(f"{name} cannot be read as an array: {error}.", "Save token ids with numpy.save.") from None
-    if array.ndim != 2 or array.dtype.kind not in "iu":
+    if array.ndim != 2 or array.dtype.kind not in "iu" or 0 in array.shape or array.shape[1] < 2:
         raise ReparamError(f"{name} holds {array.dtype} of shape {array.shape}.", "Give integers of shape (N, L).")
+    if array.min() < 0 or array.max() >= vocabulary:
+        raise ReparamError(f"{name} holds ids from {array.min()} to {array.max()}, and the vocabulary has {vocabulary}.",
+                           "Tokenize with this model's own tokenizer.")  # fmt: skip
     ids = torch.from_numpy(array[:count, :length].astype(np.int64))
     return Sequences(ids, Path(name).name, hashlib.sha256(array.tobytes()).hexdigest(), 0, None)

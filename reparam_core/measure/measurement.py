@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import sys
 import time
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from typing import Any
@@ -14,7 +13,7 @@ import psutil
 import torch
 
 from reparam_core.apply import Setting, apply, base
-from reparam_core.data import is_labelled
+from reparam_core.data import Sequences, is_labelled, refuse_overlap
 from reparam_core.errors import ReparamError
 from reparam_core.measure.evaluation import DEFAULT_SOURCES, RUNNING, Evaluation, default_source, evaluation
 from reparam_core.measure.latency import latency as timed
@@ -60,26 +59,30 @@ class Measurement:
 def measured(
     model: Model, recipe: str | Recipe, *, text: str | None = None, sequences: int = 16, length: int = 512,
     offset: int = 0, dtype: str = "float32", latency: bool = True, fresh: bool = False, with_tasks: bool = True,
-    calibration: Mapping[str, Any] | None = None,
+    calibration: Sequences | None = None,
 ) -> Measurement:  # fmt: skip
     """Apply and measure, or find it in the store. Raises ReparamError for what the user got wrong.
 
-    `calibration` is the provenance of the text whose statistics the recipe's methods read.
+    `calibration` is the text whose statistics data-aware methods read: it must not hold what is scored.
     """
     if dtype not in DTYPES:
         raise ReparamError(f"Unknown dtype '{dtype}'.", f"Known: {', '.join(DTYPES)}.")
     parsed = Recipe.parse(recipe)
     asked = _asked(model, text, sequences, length, offset)
+    if calibration is not None and asked is not None:
+        for probe in asked.probes:
+            refuse_overlap(calibration.ids, probe.inputs["input_ids"])
+    origin = calibration.provenance() if calibration is not None else None
     name = key(
         model=model.sha256, recipe=parsed.canonical, asked=asked and asked.key, dtype=dtype, latency=latency,
-        tasks=with_tasks, calibration=calibration,
+        tasks=with_tasks, calibration=origin,
     )  # fmt: skip
     found = None if fresh else store().get(name)
     if found is not None:
         return Measurement(found | {"cached": True})
     resident = psutil.Process().memory_info().rss
     setting = apply(model, parsed, dtype=DTYPES[dtype])
-    values = _values(setting, asked, latency, with_tasks) | {"base_rss_bytes": resident, "calibration": calibration}
+    values = _values(setting, asked, latency, with_tasks) | {"base_rss_bytes": resident, "calibration": origin}
     result = Measurement(values)
     store().put(name, result.to_json(), model=model.sha256, recipe=parsed.canonical)
     return result

@@ -220,10 +220,11 @@ def quality_steps(setting: Setting, asked: Evaluation, kl_probes: int = KL_PROBE
     """One Quality a probe, each over all the probes so far."""
     own: list[Scores] = []
     theirs: list[Scores] = []
+    changed = setting.module is not base(setting.model, setting.dtype).module
     for index, probe in enumerate(asked.probes):
         keep = index < kl_probes and not asked.labelled
         theirs.append(_base_scores.of(setting, asked, index, keep))
-        own.append(scored(setting.module, probe, asked.by_row, keep) if setting.forms else theirs[-1])
+        own.append(scored(setting.module, probe, asked.by_row, keep) if changed else theirs[-1])
         own, theirs = [joined(own)], [joined(theirs)]
         yield Quality(asked, own[0], theirs[0], index + 1, index + 1 == len(asked.probes))
 

@@ -102,9 +102,19 @@ class Model:
                 self._bases[dtype] = copy.deepcopy(self.module).to(dtype)
             return self._bases[dtype]
 
-    def clone(self, forms: Mapping[str, Parametrization], dtype: torch.dtype = torch.float32) -> nn.Module:
-        """The model with these matrices in another form; every other number is shared with the base."""
+    def clone(
+        self,
+        forms: Mapping[str, Parametrization],
+        dtype: torch.dtype = torch.float32,
+        storage: torch.dtype | None = None,
+    ) -> nn.Module:
+        """The model with these matrices in another form; every other number is shared with the base.
+
+        Where the file keeps another dtype than the checkpoint, the other numbers are rounded to that, in a copy.
+        """
         module = structural_clone(self.module_in(dtype))
+        if storage not in (None, self.storage):
+            _round_parameters(module, storage)
         for path in dict.fromkeys(path for role in forms for path in self._users(role)):
             replace_module(module, path, self._adapter(module.get_submodule(path), path, forms))
         return module
@@ -132,7 +142,7 @@ class Model:
 
     def encode(self, text: str) -> list[int]:
         """Token ids, without special tokens unless the tokenizer always adds them."""
-        return list(self.tokenizer.encode(text, add_special_tokens=False))
+        return list(self.tokenizer.encode(text, add_special_tokens=False, verbose=False))
 
     def _users(self, role: str) -> tuple[str, ...]:
         return (self.matrices[role].module, *self.matrices[role].tied)
@@ -195,6 +205,14 @@ def structural_clone(module: nn.Module) -> nn.Module:
     tensors = [*module.parameters(), *module.buffers()]
     copied: nn.Module = copy.deepcopy(module, {id(tensor): tensor for tensor in tensors})
     return copied
+
+
+def _round_parameters(module: nn.Module, storage: torch.dtype | None) -> None:
+    """Put copies rounded to `storage` in the place of a clone's parameters."""
+    for part in module.modules():
+        for name, value in list(part._parameters.items()):
+            if value is not None and value.is_floating_point():
+                part._parameters[name] = nn.Parameter(value.detach().to(storage).to(value.dtype), requires_grad=False)
 
 
 def replace_module(root: nn.Module, path: str, new: nn.Module) -> None:

@@ -1,0 +1,247 @@
+"""Every mistake that a user can make gives one line that names it and what to do, exit 2, and loses nothing."""
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import psutil
+import pytest
+import torch
+import transformers
+
+from reparam_core import cli
+from reparam_core.models.catalogue import ASSETS
+
+DECODER = "embedded-decoder"
+Run = Callable[..., tuple[int, str]]
+
+
+@pytest.fixture(scope="session")
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small random model without a tokenizer."""
+    torch.manual_seed(0)
+    config = transformers.LlamaConfig(vocab_size=64, hidden_size=32, intermediate_size=48, num_hidden_layers=1,
+                                      num_attention_heads=4, max_position_embeddings=64)  # fmt: skip
+    folder = tmp_path_factory.mktemp("tiny")
+    transformers.LlamaForCausalLM(config).half().save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture
+def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
+    """The real command line: exit status and the last line of standard error."""
+
+    def ran(*arguments: str) -> tuple[int, str]:
+        monkeypatch.setattr("sys.argv", ["reparam_core", *arguments])
+        try:
+            cli.main()
+            status = 0
+        except SystemExit as ended:
+            status = int(ended.code or 0)
+        told = capsys.readouterr().err
+        assert "Traceback" not in told
+        return status, told.strip().splitlines()[-1] if told.strip() else ""
+
+    return ran
+
+
+RECIPES = {
+    "svd:r0": "greater than or equal to 1",
+    "svd:r9999": "above the full rank",
+    "svd:0": "greater than 0",
+    "svd:1.5": "less than or equal to 1",
+    "magnitude:1": "less than 1",
+    "magnitude:1.5": "less than 1",
+    "magnitude:-0.5": "no setting for magnitude",
+    "rtn:1": "greater than or equal to 2",
+    "rtn:17": "less than or equal to 8",
+    "rtn:4g0": "greater than or equal to 1",
+    "frobnicate:3": "Unknown",
+    "svd": "no step of a recipe",
+    "{": "JSON",
+    '{"rules": [], "speed": 3}': "unknown field",
+    '{"rules": [{"were": "*"}]}': "Unknown field 'were'",
+    '{"rules": [{"rank": {"method": "svd", "keep": 0.5, "rank": 3}}]}': "exactly one of",
+    '{"rules": [{"where": "*nothing*", "rank": {"method": "svd", "keep": 0.5}}]}': "matches nothing",
+    "missing.json": "missing.json",
+}
+
+
+@pytest.mark.parametrize("recipe", RECIPES)
+def test_a_wrong_recipe_is_one_line(recipe: str, run: Run) -> None:
+    status, line = run("measure", "--model", DECODER, "--recipe", recipe, "--sequences", "1", "--no-latency")
+    assert status == 2
+    assert RECIPES[recipe] in line
+
+
+def no_config(folder: Path) -> None:
+    (folder / "config.json").unlink()
+
+
+def cut_short(folder: Path) -> None:
+    file = folder / "model.safetensors"
+    file.write_bytes(file.read_bytes()[:-1000])
+
+
+def corrupt(folder: Path) -> None:
+    file = folder / "model.safetensors"
+    file.write_bytes(b"\xff" * 64 + file.read_bytes()[64:])
+
+
+def pickled(folder: Path) -> None:
+    (folder / "model.safetensors").rename(folder / "pytorch_model.bin")
+
+
+def remote_code(folder: Path) -> None:
+    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    config["auto_map"] = {"AutoModelForCausalLM": "modeling_evil.Evil"}
+    (folder / "config.json").write_text(json.dumps(config), encoding="utf-8")
+
+
+def broken_config(folder: Path) -> None:
+    (folder / "config.json").write_text("{", encoding="utf-8")
+
+
+FOLDERS = {
+    no_config: "no config.json",
+    cut_short: "cut short",
+    corrupt: "damaged",
+    pickled: "pickled weights",
+    remote_code: "auto_map",
+    broken_config: "no valid JSON",
+}
+
+
+@pytest.mark.parametrize("damage", FOLDERS)
+def test_a_folder_that_is_not_whole_or_not_safe_is_one_line(
+    damage: Callable[[Path], None], tiny: Path, tmp_path: Path, run: Run
+) -> None:
+    folder = tmp_path / "model"
+    shutil.copytree(tiny, folder)
+    damage(folder)
+    status, line = run("inspect", "--model", str(folder))
+    assert status == 2
+    assert FOLDERS[damage] in line
+    assert str(folder) in line
+
+
+def test_an_unknown_model_names_the_known_ones(run: Run) -> None:
+    status, line = run("inspect", "--model", "no/such-model")
+    assert status == 2
+    assert DECODER in line
+
+
+def test_a_model_too_large_for_this_machine_is_said_before_it_is_loaded(
+    tiny: Path, tmp_path: Path, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "model"
+    shutil.copytree(tiny, folder)
+    monkeypatch.setattr(psutil, "virtual_memory", lambda: SimpleNamespace(available=1000))
+    status, line = run("inspect", "--model", str(folder))
+    assert status == 2
+    assert "memory" in line
+
+
+TEXTS: dict[str, tuple[bytes, str]] = {
+    "empty.txt": (b"  \n", "is empty"),
+    "short.txt": (b"Only a few words.", "less than one sequence"),
+    "binary.txt": (bytes(range(128, 256)) * 9, "not UTF-8"),
+    "table.csv": (b"a,b\n1,2\n", "column of texts"),
+    "rowless.csv": (b"text,label\n", "no row"),
+}
+
+
+@pytest.mark.parametrize("name", TEXTS)
+def test_a_wrong_text_is_one_line(name: str, tmp_path: Path, run: Run) -> None:
+    content, told = TEXTS[name]
+    (tmp_path / name).write_bytes(content)
+    status, line = run("measure", "--model", DECODER, "--text", str(tmp_path / name))
+    assert status == 2
+    assert told in line
+
+
+ARRAYS = {
+    "flat": (np.arange(64), "shape (64,)"),
+    "real": (np.ones((2, 64)), "float64"),
+    "alien": (np.full((2, 64), 10**6), "vocabulary"),
+    "none": (np.zeros((0, 64), int), "shape (0, 64)"),
+}
+
+
+@pytest.mark.parametrize("name", ARRAYS)
+def test_wrong_token_ids_are_one_line(name: str, tmp_path: Path, run: Run) -> None:
+    array, told = ARRAYS[name]
+    np.save(tmp_path / "ids.npy", array)
+    status, line = run("measure", "--model", DECODER, "--text", str(tmp_path / "ids.npy"))
+    assert status == 2
+    assert told in line
+
+
+OPTIONS = {
+    ("--data", "frob"): "There is no text 'frob'",
+    ("--data", "dates"): "no small set of answers",
+    ("--dtype", "int3"): "Unknown dtype",
+    ("--device", "tpu"): "Unknown device",
+    ("--sequences", "-1"): "--sequences",
+    ("--length", "1"): "--length",
+    ("--offset", "999999999"): "less than one sequence",
+    ("--calibration", "addresses"): "32 tokens in a row",
+}
+
+
+@pytest.mark.parametrize("option", OPTIONS, ids=" ".join)
+def test_a_wrong_option_is_one_line(option: tuple[str, str], run: Run) -> None:
+    status, line = run("measure", "--model", DECODER, "--no-latency", "--no-tasks", *option)
+    assert status == 2
+    assert OPTIONS[option] in line
+
+
+def test_compress_refuses_an_unknown_format_and_an_existing_folder(tmp_path: Path, run: Run) -> None:
+    kept = tmp_path / "kept"
+    kept.mkdir()
+    (kept / "precious.txt").write_text("mine", encoding="utf-8")
+    compress = ("compress", "--model", DECODER, "--recipe", "rtn:4", "--out", str(kept))
+    assert "packed" in run(*compress, "--format", "zip")[1]
+    status, line = run(*compress)
+    assert status == 2
+    assert "--force" in line
+    assert (kept / "precious.txt").read_text(encoding="utf-8") == "mine"
+
+
+def test_a_failed_compress_leaves_no_half_written_folder(
+    tmp_path: Path, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_arguments: object, **_named: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("reparam_core.models.packed.save_file", full)
+    status, line = run("compress", "--model", DECODER, "--recipe", "rtn:4", "--out", str(tmp_path / "out"))
+    assert status == 2
+    assert "space" in line
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_cache_that_cannot_be_written_is_a_warning_and_the_answer_still_comes(
+    tmp_path: Path, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from reparam_core import store
+
+    blocked = tmp_path / "file"
+    blocked.write_text("no folder", encoding="utf-8")
+    monkeypatch.setenv("REPARAM_CACHE", str(blocked))
+    store._store.cache_clear()
+    try:
+        status, line = run(
+            "measure", "--model", DECODER, "--recipe", "svd:0.5", "--sequences", "1", "--no-latency", "--no-tasks"
+        )
+    finally:
+        store._store.cache_clear()
+    assert status == 0
+    assert line.startswith("Warning:")
+
+
+def test_the_shipped_models_are_where_the_catalogue_says() -> None:
+    assert (ASSETS / DECODER / "model.safetensors").is_file()
