@@ -14,7 +14,7 @@ from reparam_core.parametrizations.quantized import Quantized
 
 
 class Sparse(Parametrization):
-    """mask (out, in) True where kept; `values` gives them; what it says of pruned places is ignored."""
+    """mask (out, in) True where kept; `values` gives them: zero where pruned if Dense, anything if Quantized."""
 
     form = "sparse"
 
@@ -31,7 +31,8 @@ class Sparse(Parametrization):
         return self._kept
 
     def dense(self) -> Tensor:
-        return self.values.dense() * self.mask
+        values = self.values.dense()
+        return values if isinstance(self.values, Dense) else values.mul_(self.mask)
 
     def stored(self, storage: torch.dtype) -> Sparse:
         return Sparse(self.mask, self.values.stored(storage))
@@ -87,6 +88,4 @@ class Sparse(Parametrization):
         return cls(mask, Dense(weight))
 
     def _materialized(self, dtype: torch.dtype) -> Tensor:
-        if isinstance(self.values, Dense) and self.values.weight.dtype == dtype:
-            return self.values._materialized(dtype)  # pruned places hold zeros already
-        return super()._materialized(dtype)
+        return self.values._materialized(dtype) if isinstance(self.values, Dense) else super()._materialized(dtype)

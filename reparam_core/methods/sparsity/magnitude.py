@@ -7,6 +7,7 @@ from typing import ClassVar
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn.functional import hardshrink
 
 from reparam_core.methods.base import Method, Prepared, Unit
 from reparam_core.methods.settings import SparsitySetting
@@ -42,9 +43,9 @@ class Magnitude(Method):
             threshold, ties = _threshold(prepared, count)
         forms: dict[str, Parametrization] = {}
         for role, leaf in leaves.items():
-            mask, used = _mask(leaf.weight, threshold, ties)
+            mask, values, used = _pruned(leaf.weight, threshold, ties)
             ties -= used
-            forms[role] = Sparse(mask, Dense(leaf.weight * mask))
+            forms[role] = Sparse(mask, Dense(values))
         return forms
 
 
@@ -56,13 +57,21 @@ def _sorted_magnitudes(weight: Tensor) -> Tensor:
 
 
 def _threshold(prepared: Prepared, count: int) -> tuple[float, int]:
-    """The count-th smallest magnitude, and how many equal to it go: a search over ordered bit patterns."""
+    """The count-th smallest magnitude, and how many equal to it go."""
+    threshold = _smallest(prepared, count)
+    return threshold, count - _below(prepared, threshold)
+
+
+def _smallest(prepared: Prepared, count: int) -> float:
+    """The magnitude that has `count` before it: read off one matrix, searched over ordered bit patterns in several."""
+    if len(prepared) == 1:
+        (values,) = prepared.values()
+        return float(values[min(count, len(values) - 1)])
     low, high = 0, int(torch.tensor(torch.finfo(torch.float32).max).view(torch.int32))
     while low < high:
         middle = (low + high + 1) // 2
         low, high = (middle, high) if _below(prepared, _float(middle)) <= count else (low, middle - 1)
-    threshold = _float(low)
-    return threshold, count - _below(prepared, threshold)
+    return _float(low)
 
 
 def _float(bits: int) -> float:
@@ -71,15 +80,26 @@ def _float(bits: int) -> float:
 
 def _below(prepared: Prepared, threshold: float) -> int:
     """How many magnitudes are below the threshold."""
-    return sum(int(np.searchsorted(values.numpy(), np.float32(threshold))) for values in prepared.values())
+    return sum(int(np.searchsorted(one.numpy(), _least(one.numpy().dtype, threshold))) for one in prepared.values())
 
 
-def _mask(weight: Tensor, threshold: float, ties: int) -> tuple[Tensor, int]:
-    """True where kept; of the numbers at the threshold the first `ties` go too. Also how many of those went."""
-    magnitudes = weight.abs()
-    mask = magnitudes >= threshold
+def _least(dtype: np.dtype, threshold: float) -> np.floating:
+    """The least number of this dtype that is not below the threshold: a wider one would widen the whole array."""
+    with np.errstate(over="ignore"):
+        near: np.floating = dtype.type(threshold)
+    return near if float(near) >= threshold else np.nextafter(near, dtype.type(np.inf))
+
+
+def _pruned(weight: Tensor, threshold: float, ties: int) -> tuple[Tensor, Tensor, int]:
+    """What is kept, the weight with zeros elsewhere, and how many of the numbers at the threshold went: the first."""
+    if threshold == 0:
+        values, mask = weight.clone(), torch.ones_like(weight, dtype=torch.bool)
+    else:
+        values = hardshrink(weight, np.nextafter(np.float32(threshold), np.float32(0)).item())
+        mask = values != 0
     if ties <= 0:
-        return mask, 0
-    equal = (magnitudes == threshold).reshape(-1).nonzero().reshape(-1)[:ties]
+        return mask, values, 0
+    equal = ((values == threshold) | (values == -threshold)).reshape(-1).nonzero().reshape(-1)[:ties]
     mask.view(-1)[equal] = False
-    return mask, len(equal)
+    values.view(-1)[equal] = 0
+    return mask, values, len(equal)
