@@ -147,6 +147,26 @@ def draw_curves(rows: list[dict[str, float]], columns: list[str], caption: str) 
     return "\n".join([*parts, "</svg>"]) + "\n"
 
 
+def keep(model: nn.Module, optimizers: Optimizers, log: TrainingLog, step: int, path: Path | None) -> None:
+    """Write the checkpoint of an unfinished run; it appears whole or not at all."""
+    if path is None:
+        return
+    path.parent.mkdir(parents=True, exist_ok=True)
+    state = {"model": model.state_dict(), "optimizers": optimizers.state_dict(), "rows": log.rows, "step": step}
+    torch.save(state, path.with_suffix(".new"))
+    path.with_suffix(".new").replace(path)
+
+
+def resume(model: nn.Module, optimizers: Optimizers, path: Path | None) -> tuple[TrainingLog, int]:
+    """The log and the step to go on from: an empty log and step 0 where there is no checkpoint."""
+    if path is None or not path.exists():
+        return TrainingLog(), 0
+    state = torch.load(path, weights_only=True)
+    model.load_state_dict(state["model"])
+    optimizers.load_state_dict(state["optimizers"])
+    return TrainingLog(state["rows"]), state["step"]
+
+
 def write_model(folder: Path, model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast) -> None:
     """Float16 weights (a tied matrix once), config and tokenizer; the weights being trained stay as they are."""
     copy.deepcopy(model).half().save_pretrained(folder)

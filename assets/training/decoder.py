@@ -18,9 +18,11 @@ from assets.training.common import (
     MODELS,
     Optimizers,
     TrainingLog,
+    keep,
     matrices_and_rest,
     read_addresses,
     replace_folder,
+    resume,
     seed_everything,
     warm_up_then_linear,
     write_card,
@@ -35,6 +37,7 @@ WARM_UP = 60
 MUON_RATE, ADAM_RATE = 0.02, 3e-3
 WEIGHT_DECAY = 0.1
 REPORT_EVERY = 200
+PROMPTS = ("Fellow citizens of the Senate", "The state of the Treasury", "My fellow Americans, tonight")
 BODY = """
 A causal language model of Llama architecture (6 layers, width 256, 8 heads over 4 key/value heads, tied
 embeddings) with its own byte-level BPE tokenizer of 4,096 entries. Weights are float16.
@@ -165,21 +168,25 @@ def train(model: LlamaForCausalLM, windows: Windows, check: Tensor, arguments: a
     return log
 
 
-def keep(model: LlamaForCausalLM, optimizers: Optimizers, log: TrainingLog, step: int, path: Path | None) -> None:
-    if path is None:
-        return
-    state = {"model": model.state_dict(), "optimizers": optimizers.state_dict(), "rows": log.rows, "step": step}
-    torch.save(state, path.with_suffix(".new"))
-    path.with_suffix(".new").replace(path)
-
-
-def resume(model: LlamaForCausalLM, optimizers: Optimizers, path: Path | None) -> tuple[TrainingLog, int]:
-    if path is None or not path.exists():
-        return TrainingLog(), 0
-    state = torch.load(path, weights_only=True)
-    model.load_state_dict(state["model"])
-    optimizers.load_state_dict(state["optimizers"])
-    return TrainingLog(state["rows"]), state["step"]
+@torch.no_grad()
+def samples(model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast) -> str:
+    """What it writes when asked to go on, as a section of the card."""
+    lines = []
+    for seed, prompt in enumerate(PROMPTS):
+        torch.manual_seed(seed)
+        ids = torch.tensor([[tokenizer.bos_token_id, *tokenizer(prompt)["input_ids"]]])
+        written = model.generate(
+            input_ids=ids,
+            attention_mask=torch.ones_like(ids),
+            max_new_tokens=70,
+            do_sample=True,
+            temperature=0.7,
+            top_k=50,
+            pad_token_id=tokenizer.pad_token_id or tokenizer.eos_token_id,
+        )
+        text = " ".join(tokenizer.decode(written[0], skip_special_tokens=True).split())
+        lines.append(f"> **{prompt}**{text.removeprefix(prompt)} …")
+    return "\n\n".join(["## Samples", "Temperature 0.7, the 50 likeliest tokens, seeds 0, 1 and 2:", *lines])
 
 
 def figures(
@@ -220,11 +227,12 @@ def main() -> None:
     log = train(model, Windows(encode_documents(tokenizer, train_texts)), check, arguments)
     model.half().float()  # the results are those of the weights that ship
     results = figures(model.eval(), tokenizer, train_texts, held_out)
+    written = samples(model, tokenizer)
 
     def fill(folder: Path) -> None:
         write_model(folder, model, tokenizer)
         log.write(folder, "embedded-decoder: nats per token")
-        write_card(folder, "embedded-decoder", BODY, results)
+        write_card(folder, "embedded-decoder", BODY + "\n" + written, results)
 
     replace_folder(arguments.out, fill)
     print(results)

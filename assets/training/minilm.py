@@ -38,22 +38,32 @@ def mean_pool(hidden: Tensor, mask: Tensor) -> Tensor:
     return (hidden * weights).sum(1) / weights.sum(1)
 
 
-def batches(count: int, size: int, draw: random.Random) -> Iterator[list[int]]:
-    order = list(range(count))
+def batches(lengths: list[int], size: int, draw: random.Random) -> Iterator[list[int]]:
+    """Every index once, shuffled, those of like length together so that little padding is computed."""
+    order = list(range(len(lengths)))
     draw.shuffle(order)
-    return (order[start : start + size] for start in range(0, count, size))
+    pools = [order[start : start + 16 * size] for start in range(0, len(order), 16 * size)]
+    order = [index for pool in pools for index in sorted(pool, key=lengths.__getitem__)]
+    groups = [order[start : start + size] for start in range(0, len(order), size)]
+    draw.shuffle(groups)
+    return iter(groups)
 
 
 @torch.no_grad()
-def embed(model: BertModel, tokenizer: PreTrainedTokenizerFast, texts: list[str]) -> Tensor:
-    """Mean-pooled last hidden states, (N, width); sorted by length inside so that little padding is computed."""
-    order = sorted(range(len(texts)), key=lambda index: len(texts[index]))
-    pooled = torch.empty(len(texts), model.config.hidden_size)
-    for start in range(0, len(texts), 64):
-        rows = order[start : start + 64]
+def embed(model: BertModel, tokenizer: PreTrainedTokenizerFast, texts: list[str]) -> tuple[Tensor, Tensor]:
+    """Mean-pooled last hidden states and those of [CLS], each (N, width)."""
+    means, firsts = torch.empty(2, len(texts), model.config.hidden_size)
+    for rows in by_length(texts):
         batch = encode(tokenizer, [texts[index] for index in rows])
-        pooled[rows] = mean_pool(model(**batch).last_hidden_state, batch["attention_mask"])
-    return pooled
+        hidden = model(**batch).last_hidden_state
+        means[rows], firsts[rows] = mean_pool(hidden, batch["attention_mask"]), hidden[:, 0]
+    return means, firsts
+
+
+def by_length(texts: list[str], size: int = 64) -> Iterator[list[int]]:
+    """Every index once, the shortest texts first, so that little padding is computed."""
+    order = sorted(range(len(texts)), key=lambda index: len(texts[index]))
+    return (order[start : start + size] for start in range(0, len(order), size))
 
 
 class Teacher(nn.Module):
@@ -62,6 +72,7 @@ class Teacher(nn.Module):
     def __init__(self, folder: Path):
         super().__init__()
         self.encoder, self.tokenizer = load_minilm(folder)
+        self.encoder.set_attn_implementation("eager")  # the faster backward pass for short sentences
         self.head = nn.Linear(self.encoder.config.hidden_size, 2)
 
     def forward(self, texts: list[str]) -> Tensor:
@@ -71,32 +82,58 @@ class Teacher(nn.Module):
         return self.head(mean_pool(hidden.float(), batch["attention_mask"]))
 
 
-def fine_tune_teacher(teacher: Teacher, texts: list[str], labels: list[int], passes: int = 3) -> None:
-    seed_everything(1)
-    rates = [{"params": teacher.encoder.parameters(), "lr": 6e-5}, {"params": teacher.head.parameters(), "lr": 1e-3}]
-    optimizer = torch.optim.AdamW(rates, weight_decay=0.01)
-    steps, draw = passes * -(-len(texts) // 32), random.Random(1)
-    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: warm_up_then_linear(step, steps, 50))
-    teacher.train()
-    for which in range(passes):
-        total = 0.0
-        for rows in batches(len(texts), 32, draw):
-            target = torch.tensor([labels[index] for index in rows])
-            loss = nn.functional.cross_entropy(teacher([texts[index] for index in rows]), target)
+class Tuning:
+    """Fine-tuning of a teacher, a pass at a time; each pass has its own seed, so that a resumed run is an unbroken one."""
+
+    def __init__(self, teacher: Teacher, texts: list[str], labels: list[int], passes: int = 3):
+        self.teacher, self.texts, self.labels, self.passes = teacher, texts, labels, passes
+        encoder, head = teacher.encoder.parameters(), teacher.head.parameters()
+        rates = [{"params": encoder, "peak": 6e-5}, {"params": head, "peak": 1e-3}]
+        self.optimizer = torch.optim.AdamW(rates, weight_decay=0.01)
+
+    def run(self, checkpoint: Path | None) -> None:
+        for which in range(self.resume(checkpoint), self.passes):
+            print(f"teacher pass {which + 1}: training loss {self.one_pass(which):.4f}", flush=True)
+            self.keep(which + 1, checkpoint)
+        self.teacher.eval()
+
+    def one_pass(self, which: int) -> float:
+        seed_everything(which)
+        self.teacher.train()
+        per_pass, total = -(-len(self.texts) // 32), 0.0
+        for step, rows in enumerate(batches([len(text) for text in self.texts], 32, random.Random(which))):
+            target = torch.tensor([self.labels[index] for index in rows])
+            loss = nn.functional.cross_entropy(self.teacher([self.texts[index] for index in rows]), target)
             loss.backward()
-            optimizer.step()
-            optimizer.zero_grad()
-            schedule.step()
+            self.step(warm_up_then_linear(which * per_pass + step, self.passes * per_pass, 50))
             total += float(loss.detach()) * len(rows)
-        print(f"teacher pass {which + 1}: training loss {total / len(texts):.4f}", flush=True)
-    teacher.eval()
+        return total / len(self.texts)
+
+    def step(self, share: float) -> None:
+        for group in self.optimizer.param_groups:
+            group["lr"] = group["peak"] * share
+        self.optimizer.step()
+        self.optimizer.zero_grad()
+
+    def keep(self, done: int, path: Path | None) -> None:
+        if path is not None:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            state = {"model": self.teacher.state_dict(), "optimizer": self.optimizer.state_dict(), "passes": done}
+            torch.save(state, path.with_suffix(".new"))
+            path.with_suffix(".new").replace(path)
+
+    def resume(self, path: Path | None) -> int:
+        if path is None or not path.exists():
+            return 0
+        state = torch.load(path, weights_only=True)
+        self.teacher.load_state_dict(state["model"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        return int(state["passes"])
 
 
 @torch.no_grad()
 def teacher_logits(teacher: Teacher, texts: list[str]) -> Tensor:
-    order = sorted(range(len(texts)), key=lambda index: len(texts[index]))
     logits = torch.empty(len(texts), 2)
-    for start in range(0, len(texts), 64):
-        rows = order[start : start + 64]
+    for rows in by_length(texts):
         logits[rows] = teacher([texts[index] for index in rows])
     return logits

@@ -1,11 +1,13 @@
 """Train `embedded-seq2seq`: a small T5 that turns written dates into ISO dates.
 
-python -m assets.training.seq2seq [--steps 2000] [--threads 2]
+python -m assets.training.seq2seq [--steps 2000] [--threads 2] [--checkpoint FILE]
 """
 
 import argparse
 import csv
 import random
+from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
 
 import dateutil.parser
@@ -19,15 +21,17 @@ from assets.training.common import (
     MODELS,
     Optimizers,
     TrainingLog,
+    keep,
     matrices_and_rest,
     read_table,
     replace_folder,
+    resume,
     seed_everything,
     warm_up_then_linear,
     write_card,
     write_model,
 )
-from assets.training.dates import draw_row, shipped_rows
+from assets.training.dates import WrittenDate, draw_row, shipped_rows
 
 SPECIAL = ["<pad>", "</s>", "<unk>"]
 CHARACTERS = " abcdefghijklmnopqrstuvwxyz0123456789-,.'/:;()"
@@ -80,8 +84,7 @@ def build_model(vocabulary: int) -> T5ForConditionalGeneration:
     return T5ForConditionalGeneration(config)
 
 
-def batch_of(tokenizer: PreTrainedTokenizerFast, draw: random.Random) -> dict[str, Tensor]:
-    rows = [draw_row(draw, "train") for _ in range(BATCH)]
+def batch_of(tokenizer: PreTrainedTokenizerFast, rows: list[WrittenDate]) -> dict[str, Tensor]:
     batch = dict(tokenizer([row.text for row in rows], padding=True, return_tensors="pt"))
     batch.pop("token_type_ids", None)
     batch["labels"] = tokenizer([row.iso for row in rows], return_tensors="pt")["input_ids"]  # all of one length
@@ -119,15 +122,27 @@ def parser_match(rows: list[dict[str, str]]) -> float:
     return sum(answer(row["text"]) == row["iso"] for row in rows) / len(rows)
 
 
-def train(model: T5ForConditionalGeneration, tokenizer: PreTrainedTokenizerFast, steps: int) -> TrainingLog:
+def rows_of_steps(seed: int = 0) -> Iterator[list[WrittenDate]]:
+    """The rows of one step after the other, without end."""
+    draw = random.Random(seed)
+    while True:
+        yield [draw_row(draw, "train") for _ in range(BATCH)]
+
+
+def train(
+    model: T5ForConditionalGeneration, tokenizer: PreTrainedTokenizerFast, steps: int, checkpoint: Path | None
+) -> TrainingLog:
     matrices, rest = matrices_and_rest(
         model, lambda name, value: value.ndim == 2 and "shared" not in name and "bias" not in name
     )
     optimizers = Optimizers(matrices, rest, MUON_RATE, ADAM_RATE)
-    log, draw, running = TrainingLog(), random.Random(0), 0.0
+    log, first = resume(model, optimizers, checkpoint)
+    running = 0.0
     check = [row for row in read_table("dates.csv") if row["split"] == "held_out_date"][:256]
-    for step in range(steps):
-        loss = model(**batch_of(tokenizer, draw)).loss
+    for step, rows in enumerate(islice(rows_of_steps(), steps)):
+        if step < first:
+            continue
+        loss = model(**batch_of(tokenizer, rows)).loss
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizers.step(warm_up_then_linear(step, steps, WARM_UP))
@@ -135,7 +150,7 @@ def train(model: T5ForConditionalGeneration, tokenizer: PreTrainedTokenizerFast,
         if (step + 1) % REPORT_EVERY == 0:
             matched = exact_match(model.eval(), tokenizer, check)
             log.add(step=step + 1, training_loss=running / REPORT_EVERY, held_out_exact_match=matched)
-            model.train()
+            keep(model.train(), optimizers, log, step + 1, checkpoint)
             running = 0.0
     return log
 
@@ -161,6 +176,7 @@ def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--steps", type=int, default=2000)
     parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--checkpoint", type=Path, help="kept every 200 steps; an interrupted run goes on from it")
     parser.add_argument("--out", type=Path, default=MODELS / "embedded-seq2seq")
     return parser.parse_args()
 
@@ -172,7 +188,7 @@ def main() -> None:
     write_dates(DATA / "dates.csv")
     tokenizer = build_tokenizer()
     model = build_model(len(tokenizer))
-    log = train(model, tokenizer, arguments.steps)
+    log = train(model, tokenizer, arguments.steps, arguments.checkpoint)
     model.half().float()  # the results are those of the weights that ship
     results = figures(model.eval(), tokenizer)
 
