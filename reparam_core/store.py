@@ -309,6 +309,11 @@ def _store() -> Store:
     return Store(Path(os.environ.get("REPARAM_CACHE") or user_cache_dir("reparam-explorer")))
 
 
+def reopen() -> None:
+    """Forget this process's store: the next one is where REPARAM_CACHE then says."""
+    _store.cache_clear()
+
+
 def store_warning() -> str | None:
     """What the store could not do, where it was opened at all."""
     return _store().warning if _store.cache_info().currsize else None

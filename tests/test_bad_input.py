@@ -232,13 +232,13 @@ def test_a_cache_that_cannot_be_written_is_a_warning_and_the_answer_still_comes(
     blocked = tmp_path / "file"
     blocked.write_text("no folder", encoding="utf-8")
     monkeypatch.setenv("REPARAM_CACHE", str(blocked))
-    store._store.cache_clear()
+    store.reopen()
     try:
         status, line = run(
             "measure", "--model", DECODER, "--recipe", "svd:0.5", "--sequences", "1", "--no-latency", "--no-tasks"
         )
     finally:
-        store._store.cache_clear()
+        store.reopen()
     assert status == 0
     assert line.startswith("Warning:")
 

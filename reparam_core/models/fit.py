@@ -28,13 +28,19 @@ class Fit:
     def problem(self) -> str:
         """Why it cannot be loaded, and what to do; empty where it can."""
         if self.memory and self.memory > self.free_memory:
-            return f"It needs {_told(self.memory)} of memory and {_told(self.free_memory)} are free. Close other programs."
+            return (
+                f"It needs {_told(self.memory)} of memory and {_told(self.free_memory)} are free. Close other programs."
+            )
         if self.disk > self.free_disk:
             return f"It needs {_told(self.disk)} of disk and {_told(self.free_disk)} are free. Make room first."
         return ""
 
     def __str__(self) -> str:
-        memory = f"Takes {_told(self.memory)} of the {_told(self.free_memory)} memory free" if self.memory else "Its size is known once it is fetched"
+        memory = (
+            f"Takes {_told(self.memory)} of the {_told(self.free_memory)} memory free"
+            if self.memory
+            else "Its size is known once it is fetched"
+        )
         disk = f", writes {_told(self.disk)} to disk once" if self.disk else ""
         return f"{memory}{disk}, about {self.seconds:.0f} s."
 

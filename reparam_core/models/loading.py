@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import ctypes
 import hashlib
 import json
 import os
 import shutil
+import sys
 import tempfile
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -41,7 +44,15 @@ def load(name: str | Path, progress: Progress | None = None) -> Model:
     with _lock:
         if str(name) not in _loaded:
             _loaded[str(name)] = _load(str(name), progress)
+            _give_back()
         return _loaded[str(name)]
+
+
+def _give_back() -> None:
+    """What reading left behind goes back to the system: a quarter of a model's size; where the C library can."""
+    if sys.platform == "linux":
+        with suppress(OSError, AttributeError):
+            ctypes.CDLL("libc.so.6").malloc_trim(0)
 
 
 def _load(name: str, progress: Progress | None) -> Model:

@@ -78,10 +78,38 @@ def test_a_slider_changes_the_sentence_and_the_address(address: str, page: Page)
     page.wait_for_selector("text=takes 1.00× the bytes")
     slider = page.locator("[data-testid=stSlider] input").nth(2)
     slider.focus()
-    for _ in range(12):
+    for _ in range(5):
         slider.press("ArrowLeft")
-    page.wait_for_selector("text=rtn:4g64")
+    page.wait_for_selector("text=at 4 bits in groups of 64")
     assert "bits=4" in page.url
     again = page.context.new_page()
     again.goto(page.url)
-    again.wait_for_selector("text=rtn:4g64", timeout=120_000)
+    again.wait_for_selector("text=at 4 bits in groups of 64", timeout=120_000)
+
+
+def test_a_click_on_a_point_loads_it_and_undo_takes_it_back(address: str, page: Page) -> None:
+    page.goto(f"{address}/?bits=8")
+    page.wait_for_selector("text=at 8 bits")
+    page.goto(address)
+    page.wait_for_selector("text=takes 1.00× the bytes")
+    points = page.locator(".js-plotly-plot").first.locator(".scatterlayer .points path.point")
+    page.wait_for_function(
+        "() => document.querySelectorAll('.js-plotly-plot .scatterlayer .points path.point').length > 1"
+    )
+    page.wait_for_timeout(1500)
+    box = points.last.bounding_box()
+    assert box is not None
+    page.mouse.click(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
+    page.wait_for_selector("h4:has-text('bits in groups')", timeout=60_000)
+    page.get_by_role("button", name="Undo").click()
+    page.wait_for_selector("h4:has-text('untouched')")
+    assert page.locator("h4").count() == 1
+
+
+def test_a_chart_is_saved_as_svg_and_png(address: str, page: Page) -> None:
+    page.goto(address)
+    page.wait_for_selector(".js-plotly-plot")
+    for name, start in (("SVG", b"<svg"), ("PNG", b"\x89PNG")):
+        with page.expect_download() as download:
+            page.get_by_role("button", name=name).first.click()
+        assert Path(download.value.path()).read_bytes().startswith(start)
