@@ -176,11 +176,11 @@ def compress(
     """Write the model under a recipe, in exactly the bytes that `measure` reports."""
     from reparam_core.apply import apply
     from reparam_core.models import write_packed
+    from reparam_core.models.packed import refuse_place
 
     if format != "packed":
         raise ReparamError(f"Unknown format '{format}'.", "Known: packed.")
-    if out.exists() and not force:
-        raise ReparamError(f"The folder {out} exists.", "Choose another, or overwrite it with --force.")
+    refuse_place(out, force)
     loaded = _load(model)
     _calibration(loaded, calibration, calibration_sequences, calibration_length, calibration_offset)
     setting = apply(loaded, recipe)

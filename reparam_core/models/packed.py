@@ -44,18 +44,16 @@ def write_packed(
 ) -> Path:
     """Write the model with these forms; the folder appears whole or not at all. Returns the weight file.
 
-    Raises ReparamError where the folder exists (without `force`) or the disk refuses.
+    Raises ReparamError where the folder exists (without `force`), where it holds what no `write_packed` wrote, or
+    where the disk refuses.
     """
-    if directory.exists() and not force:
-        raise ReparamError(f"The folder {directory} exists.", "Choose another, or overwrite it with --force.")
+    refuse_place(directory, force)
     try:
         directory.parent.mkdir(parents=True, exist_ok=True)
         aside = Path(tempfile.mkdtemp(dir=directory.parent, prefix=f".{directory.name}-"))
         try:
             _write(aside, model, forms, storage)
-            if directory.exists():
-                shutil.rmtree(directory)
-            os.replace(aside, directory)
+            _replace(directory, aside)
         finally:
             shutil.rmtree(aside, ignore_errors=True)
     except OSError as error:
@@ -63,6 +61,36 @@ def write_packed(
             f"{directory} cannot be written: {error.strerror}.", "Free some space, or choose another place."
         ) from error
     return directory / WEIGHTS
+
+
+def refuse_place(directory: Path, force: bool) -> None:
+    """Raises ReparamError for a place that may not be written: `force` replaces only a folder that compress wrote."""
+    if not directory.exists() and not directory.is_symlink():
+        return
+    if not force:
+        raise ReparamError(f"The folder {directory} exists.", "Choose another, or overwrite it with --force.")
+    plain = directory.is_dir() and not directory.is_symlink()
+    if not plain or not all((directory / name).is_file() for name in (WEIGHTS, SPECS)):
+        raise ReparamError(f"{directory} is no folder that compress wrote: it is not overwritten.",
+                           "Choose a place where nothing is.")  # fmt: skip
+
+
+def _replace(directory: Path, aside: Path) -> None:
+    """Put the new folder in the old one's place, and delete of the old one only files that the new one has too."""
+    if not directory.exists():
+        os.replace(aside, directory)
+        return
+    new = {one.name for one in aside.iterdir()}
+    foreign = sorted(one.name for one in directory.iterdir() if one.name not in new or not one.is_file())
+    if foreign:
+        raise ReparamError(f"{directory} also holds {foreign[0]}, which would be lost.",
+                           "Move it, or choose another place.")  # fmt: skip
+    old = aside.with_name(aside.name + ".old")
+    os.replace(directory, old)
+    os.replace(aside, directory)
+    for name in new:
+        (old / name).unlink(missing_ok=True)
+    old.rmdir()
 
 
 def read_packed(directory: Path) -> tuple[dict[str, Parametrization], dict[str, Tensor]]:
