@@ -7,11 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
+from platformdirs import user_cache_dir
 
-from reparam_core.models.catalogue import ENTRIES, converted_folder
-
-CONVERSION_SECONDS = 60.0
-CONVERSION_BYTES = 270e6  # float16, on disk
+from reparam_core.models.catalogue import ENTRIES
 
 
 @dataclass(frozen=True)
@@ -48,24 +46,17 @@ class Fit:
 def fit(name: str) -> Fit:
     """For a catalogue name, a folder, or a hub id."""
     free_memory = float(psutil.virtual_memory().available)
-    cache = converted_folder(name).parent
+    cache = Path(user_cache_dir("reparam-explorer"))
     there = next(one for one in (cache, *cache.parents) if one.exists())
     free_disk = float(shutil.disk_usage(there).free)
-    folder = _folder(name)
-    if folder is None:
+    entry = ENTRIES.get(name)
+    if entry is not None and entry.source and not (entry.folder / "config.json").exists():
+        return Fit(6 * entry.bytes, free_memory, entry.bytes, free_disk, entry.seconds)
+    folder = entry.folder if entry is not None else Path(name)
+    if not folder.is_dir():
         return Fit(None, free_memory, 0, free_disk, 60)
-    if list(folder.rglob("*.gguf")):
-        return Fit(3 * 2 * CONVERSION_BYTES, free_memory, CONVERSION_BYTES, free_disk, CONVERSION_SECONDS)
     on_disk = sum(one.stat().st_size for one in folder.rglob("*.safetensors"))
     return Fit(4.0 * on_disk, free_memory, 0, free_disk, max(1.0, on_disk / 2e8))
-
-
-def _folder(name: str) -> Path | None:
-    if (converted_folder(name) / "config.json").exists():
-        return converted_folder(name)
-    if name in ENTRIES:
-        return ENTRIES[name].source
-    return Path(name) if Path(name).is_dir() else None
 
 
 def _told(size: float) -> str:

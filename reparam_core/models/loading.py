@@ -5,10 +5,7 @@ from __future__ import annotations
 import ctypes
 import hashlib
 import json
-import os
-import shutil
 import sys
-import tempfile
 import threading
 from collections.abc import Callable
 from contextlib import suppress
@@ -22,14 +19,17 @@ from safetensors import SafetensorError, safe_open
 from torch import nn
 
 from reparam_core.errors import ReparamError
-from reparam_core.models.catalogue import ENTRIES, converted_folder
+from reparam_core.models.catalogue import ENTRIES
+from reparam_core.models.converting import converted
 from reparam_core.models.model import Model
 from reparam_core.models.packed import SPECS, read_packed
+from reparam_core.models.pooled import MeanPooledBertForSequenceClassification
 
 Progress = Callable[[float, str], None]
 transformers.logging.disable_progress_bar()  # progress goes to whoever asked for the model
 _loaded: dict[str, Model] = {}
 _lock = threading.Lock()
+OWN_CLASSES = {one.__name__: one for one in (MeanPooledBertForSequenceClassification,)}
 OBJECTIVES = (
     ("ForCausalLM", "causal"), ("LMHeadModel", "causal"), ("ForMaskedLM", "masked"), ("ForPreTraining", "masked"),
     ("ForSequenceClassification", "classification"), ("ForConditionalGeneration", "seq2seq"),
@@ -57,18 +57,12 @@ def _give_back() -> None:
 
 def _load(name: str, progress: Progress | None) -> Model:
     entry = ENTRIES.get(name)
-    if name == "smollm2-135m-instruct":
-        return _from_folder(name, _smollm2(progress), source_bits=4)
     if entry is not None:
-        return _from_folder(name, _weights_below(entry.require()))
+        folder = converted(entry, progress) if entry.package else entry.require()
+        return _from_folder(name, folder, entry.source_bits)
     if Path(name).exists():
         return _from_folder(name, Path(name))
     return _from_folder(name, _from_hub(name))
-
-
-def _weights_below(folder: Path) -> Path:
-    """The folder itself, or the one inside a package that holds the configuration."""
-    return folder if (folder / "config.json").exists() else next(iter(sorted(folder.rglob("config.json")))).parent
 
 
 def _from_folder(name: str, folder: Path, source_bits: int | None = None) -> Model:
@@ -152,8 +146,8 @@ def _tokenizer(folder: Path) -> Any:
 
 
 def _class_of(config: Any) -> Any:
-    named = getattr(transformers, (config.architectures or ["AutoModel"])[0], None)
-    return named or transformers.AutoModel
+    name = (config.architectures or ["AutoModel"])[0]
+    return OWN_CLASSES.get(name) or getattr(transformers, name, transformers.AutoModel)
 
 
 def _empty(config: Any) -> nn.Module:
@@ -196,28 +190,3 @@ def _from_hub(name: str) -> Path:
     except Exception as error:  # the hub's client raises a dozen unrelated classes
         raise ReparamError(f"There is no model '{name}' here, and the hub gave none ({type(error).__name__}).",
                            f"Known: {', '.join(ENTRIES)}; or a folder.") from error  # fmt: skip
-
-
-def _smollm2(progress: Progress | None) -> Path:
-    """SmolLM2's 4-bit file as float16 safetensors, converted once; about 40 s."""
-    folder = converted_folder("smollm2-135m-instruct")
-    if (folder / "config.json").exists():
-        return folder
-    source = next(ENTRIES["smollm2-135m-instruct"].require().rglob("*.gguf"))
-    if progress:
-        progress(0.05, "Converting SmolLM2 from its 4-bit file: about a minute, once")
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    aside = Path(tempfile.mkdtemp(dir=folder.parent))
-    try:
-        place = {"pretrained_model_name_or_path": str(source.parent), "gguf_file": source.name}
-        read = transformers.AutoModelForCausalLM.from_pretrained(**place, dtype=torch.float32)
-        config = read.config
-        del config.quantization_config  # what is saved is plain float16
-        plain = type(read)(config)
-        plain.load_state_dict(read.state_dict())
-        plain.half().save_pretrained(aside)
-        transformers.AutoTokenizer.from_pretrained(**place).save_pretrained(aside)
-        os.replace(aside, folder)
-    finally:
-        shutil.rmtree(aside, ignore_errors=True)
-    return folder
