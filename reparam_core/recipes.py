@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import math
+import os
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields
@@ -10,8 +12,9 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
+import bracex
 import torch
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, field_validator, model_validator
 from wcmatch import fnmatch
 
 from reparam_core.errors import ReparamError
@@ -19,7 +22,7 @@ from reparam_core.methods.base import Method
 from reparam_core.methods.settings import SETTINGS, Setting
 from reparam_core.registry import AXES, method, methods
 
-STORAGES = ("float16", "bfloat16", "float32")
+MOST_PATTERNS = 1000  # that the braces of one glob may stand for
 EXAMPLE = "svd:0.5 + magnitude:0.5 + rtn:4g64"
 
 
@@ -34,15 +37,19 @@ class Step:
     def axis(self) -> str:
         return self.method.axis
 
+    def own_fields(self) -> dict[str, Any]:
+        """The method's fields that differ from its defaults."""
+        return {one.name: getattr(self.method, one.name) for one in fields(self.method)
+                if getattr(self.method, one.name) != one.default}  # fmt: skip
+
     def as_json(self) -> dict[str, Any]:
         """As a recipe writes it: the method's fields only where they differ from its defaults."""
-        own = {one.name: getattr(self.method, one.name) for one in fields(self.method)
-               if getattr(self.method, one.name) != one.default}  # fmt: skip
-        return {"method": self.method.name} | own | self.setting.given()
+        return {"method": self.method.name} | self.own_fields() | self.setting.given()
 
     def short(self) -> str:
-        """`svd:0.5`."""
-        return f"{self.method.name}:{self.setting.short()}"
+        """`svd:0.5`; fields of the method's own, which the short form has no place for, in brackets."""
+        own = ", ".join(f"{name} {value}" for name, value in self.own_fields().items())
+        return f"{self.method.name}:{self.setting.short()}{own and f' ({own})'}"
 
     @classmethod
     def parse(cls, axis: str, raw: Any) -> Step:
@@ -50,6 +57,10 @@ class Step:
         if not isinstance(raw, dict) or "method" not in raw:
             raise ReparamError(f"The {axis} step needs a method, got {raw!r}.", f"Known: {', '.join(methods(axis))}.")
         kind = method(str(raw["method"]), axis)
+        endless = [name for name, value in raw.items() if isinstance(value, float) and not math.isfinite(value)]
+        if endless:
+            raise ReparamError(f"The {axis} step '{kind.name}' is wrong: {endless[0]} is {raw[endless[0]]}.",
+                               "Give a finite number.")  # fmt: skip
         own = {one.name: raw[one.name] for one in fields(kind) if one.name in raw}
         rest = {name: value for name, value in raw.items() if name != "method" and name not in own}
         try:
@@ -93,6 +104,18 @@ class Rule(BaseModel):
             raise ReparamError(f"Unknown field '{unknown[0]}' in a rule.", f"A rule has where, {', '.join(AXES)}.")
         steps = {axis: None if raw[axis] is None else Step.parse(axis, raw[axis]) for axis in AXES if axis in raw}
         return {"where": raw.get("where"), "steps": steps}
+
+    @field_validator("where")
+    @classmethod
+    def _expandable(cls, where: str | None) -> str | None:
+        try:
+            bracex.expand(where or "", keep_escapes=True, limit=MOST_PATTERNS)
+        except bracex.ExpansionLimitException:
+            raise ValueError(f"stands for more than {MOST_PATTERNS} patterns") from None
+        return where
+
+    def __hash__(self) -> int:
+        return hash((self.where, frozenset(self.steps.items())))
 
     def matches(self, role: str, by_default: bool) -> bool:
         """Does it speak of this role?"""
@@ -140,13 +163,14 @@ class Recipe(BaseModel):
 
     def short(self) -> str:
         """The short form where there is one, else the steps with where they apply."""
+        kept = f" in {self.storage}" if self.storage else ""
         if not any(step for rule in self.rules for step in rule.steps.values()):
-            return "base"
+            return f"base{kept}"
         told = []
         for rule in self.rules:
             steps = " + ".join(step.short() if step else f"no {axis}" for axis, step in rule.steps.items())
             told.append(f"{steps} on {rule.where}" if rule.where else steps)
-        return "; ".join(told)
+        return "; ".join(told) + kept
 
     def storage_dtype(self, default: torch.dtype) -> torch.dtype:
         """The dtype of every float that the file keeps."""
@@ -180,7 +204,7 @@ def _read(text: str) -> Any:
     """A recipe's text → its raw JSON."""
     if text.startswith("{"):
         return _json(text, "The recipe")
-    if text.endswith(".json") or (len(text) < 1024 and "\n" not in text and Path(text).is_file()):
+    if text.endswith(".json") or os.path.isfile(text):
         try:
             return _json(Path(text).read_text(encoding="utf-8"), f"The recipe file {text}")
         except (OSError, UnicodeDecodeError) as error:
@@ -197,8 +221,9 @@ def _json(text: str, what: str) -> Any:
                            "Mend it there, or use the short form.") from None  # fmt: skip
 
 
-RANK = re.compile(r"r(?P<rank>\d+)|e(?P<energy>[\d.]+)|(?P<parameters>[\d.]+)p|(?P<keep>[\d.]+)")
-SPARSITY = re.compile(r"t(?P<threshold>[\d.e+-]+)|(?P<fraction>[\d.]+)")
+NUMBER = r"[\d.]+(?:e[+-]?\d+)?"
+RANK = re.compile(rf"r(?P<rank>\d+)|e(?P<energy>{NUMBER})|(?P<parameters>{NUMBER})p|(?P<keep>{NUMBER})")
+SPARSITY = re.compile(rf"t(?P<threshold>{NUMBER})|(?P<fraction>{NUMBER})")
 BITS = re.compile(r"(?P<bits>\d+)(?:(?P<tensor>t)|g(?P<group>\d+))?(?P<symmetric>s)?")
 PATTERNS = {"rank": RANK, "sparsity": SPARSITY, "bits": BITS}
 EXAMPLES = {"rank": "svd:0.5, svd:r64, svd:0.8p or svd:e0.95", "sparsity": "magnitude:0.5 or magnitude:t0.01",
@@ -210,7 +235,7 @@ def short_rules(text: str) -> list[dict[str, Any]]:
     if text == "base":
         return []
     rule: dict[str, Any] = {}
-    for part in text.split("+"):
+    for part in re.split(r"\+(?!\d)", text):  # 1e+06 is a number
         axis, step = _short_step(part.strip())
         if axis in rule:
             raise ReparamError(
