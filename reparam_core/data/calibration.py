@@ -20,15 +20,17 @@ def calibration(model: Reader, name: str = DEFAULT, count: int = 64, length: int
 
 
 def refuse_overlap(calibrated: Tensor, evaluated: Tensor) -> None:
-    """Raises ReparamError where 32 evaluated tokens in a row, ids of (N, L) each, also stand in the calibration."""
-    seen = {run for row in evaluated for run in _runs(row)}
-    if any(run in seen for row in calibrated for run in _runs(row)):
+    """Raises ReparamError where 32 evaluated tokens in a row also stand in the calibration; sequences of ids each.
+
+    A text's sequences follow on each other, so a run may begin in one and end in the next.
+    """
+    seen = set(_runs(evaluated))
+    if any(run in seen for run in _runs(calibrated)):
         raise ReparamError(f"The calibration holds {RUN} tokens in a row that quality is measured on.",
                            "Take another text for one of them, or another --calibration-offset.")  # fmt: skip
 
 
-def _runs(row: Tensor) -> Iterator[bytes]:
+def _runs(ids: Tensor) -> Iterator[bytes]:
     """Every run of 32 ids, as bytes."""
-    width = min(RUN, len(row))
-    raw = row.to(torch.int64).contiguous().numpy()
-    return (raw[start : start + width].tobytes() for start in range(len(raw) - width + 1))
+    raw = ids.to(torch.int64).reshape(-1).numpy()
+    return (raw[start : start + RUN].tobytes() for start in range(len(raw) - RUN + 1))

@@ -120,8 +120,8 @@ def _last_words() -> tuple[Row, ...]:
 
 TABLES = {
     "movie-reviews": Entry("Is the review good or bad?", _reviews),
-    "last-words": Entry("Which word ends the sentence?", _last_words),
-    "state-capitals": Entry("Which city is the capital of the state?", _state_capitals),
+    "last-words": Entry("Which word comes last?", _last_words),
+    "state-capitals": Entry("Which is its capital?", _state_capitals),
     "dates": Entry("Which date is meant?", _dates),
 }
 
@@ -161,7 +161,11 @@ def parsed(content: str, name: str) -> Table:
             f"{name} needs a column of texts and one of answers; it has {', '.join(columns) or 'no header'}.",
             "Name them text and label in its first line.",
         )
-    pairs = [((one[text] or "").strip(), (one[answer] or "").strip()) for one in reader]
+    try:
+        pairs = [((one[text] or "").strip(), (one[answer] or "").strip()) for one in reader]
+    except csv.Error as error:
+        raise ReparamError(f"{name} is no table: {error} near line {reader.line_num}.",
+                           "Look for a quotation mark that is never closed.") from None  # fmt: skip
     whole = [pair for pair in pairs if all(pair)]
     if not whole:
         raise ReparamError(f"{name} has no row with both a text and an answer.", "Give at least 16 rows.")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import zipfile
 from collections import OrderedDict
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +19,7 @@ from reparam_core.errors import ReparamError
 MOST_CHARACTERS = 6  # of a token, as a first guess
 MARGIN = 256  # tokens before a cut that are not relied on
 REMEMBERED = 32  # texts
+UNLIMITED = 10**9  # tokens: what tokenizers write that know no limit is above it
 _tokenized: OrderedDict[tuple[str, str], tuple[list[int], bool]] = OrderedDict()
 
 
@@ -55,14 +57,16 @@ class Sequences:
 
 def sequences(model: Reader, name: str, count: int = 16, length: int = 512, offset: int = 0) -> Sequences:
     """Sequence i starts at token offset + i · length. Raises ReparamError where not one is to be had."""
-    if name.endswith(".npy"):
-        return _array(name, count, length, int(model.config.vocab_size))
-    found = text(name)
-    limit = getattr(model.config, "max_position_embeddings", None)
-    notes = []
+    if count < 1 or length < 2 or offset < 0:
+        raise ReparamError(f"{count} sequences of {length} tokens from {offset} on score nothing.",
+                           "Ask for at least one sequence of two tokens.")  # fmt: skip
+    limit, notes = most_tokens(model), []
     if limit and length > limit:
         notes.append(f"length {length} is above the model's {limit} positions: {limit} used")
         length = limit
+    if name.endswith(".npy"):
+        return _array(name, count, length, int(model.config.vocab_size), notes)
+    found = text(name)
     tokens = _tokens(model, found, offset + count * length)
     there = max(0, (len(tokens) - offset) // length)
     if there == 0:
@@ -74,6 +78,13 @@ def sequences(model: Reader, name: str, count: int = 16, length: int = 512, offs
     ids = torch.tensor(tokens[offset : offset + used * length]).view(used, length)
     scored = sum(len(model.tokenizer.decode(row[1:].tolist()).encode()) for row in ids)
     return Sequences(ids, found.name, found.sha256, offset, scored, tuple(notes))
+
+
+def most_tokens(model: Reader) -> int | None:
+    """The longest input that the model has positions for; its tokenizer knows where some of them are set apart."""
+    told = (getattr(model.config, "max_position_embeddings", None), getattr(model.tokenizer, "model_max_length", None))
+    limits = [one for one in told if one and one < UNLIMITED]
+    return min(limits, default=None)
 
 
 def _tokens(model: Reader, found: Text, wanted: int) -> list[int]:
@@ -97,15 +108,26 @@ def _tokens(model: Reader, found: Text, wanted: int) -> list[int]:
     return known
 
 
-def _array(name: str, count: int, length: int, vocabulary: int) -> Sequences:
-    try:
-        array = np.load(name, allow_pickle=False)
-    except (OSError, ValueError) as error:
-        raise ReparamError(f"{name} cannot be read as an array: {error}.", "Save token ids with numpy.save.") from None
+def _array(name: str, count: int, length: int, vocabulary: int, notes: list[str]) -> Sequences:
+    array = _loaded(name)
     if array.ndim != 2 or array.dtype.kind not in "iu" or 0 in array.shape or array.shape[1] < 2:
         raise ReparamError(f"{name} holds {array.dtype} of shape {array.shape}.", "Give integers of shape (N, L).")
     if array.min() < 0 or array.max() >= vocabulary:
         raise ReparamError(f"{name} holds ids from {array.min()} to {array.max()}, and the vocabulary has {vocabulary}.",
                            "Tokenize with this model's own tokenizer.")  # fmt: skip
     ids = torch.from_numpy(array[:count, :length].astype(np.int64))
-    return Sequences(ids, Path(name).name, hashlib.sha256(array.tobytes()).hexdigest(), 0, None)
+    if ids.shape != (count, length):
+        notes.append(
+            f"the array has {array.shape[0]} sequences of {array.shape[1]}, not the {count} of {length} asked for"
+        )
+    return Sequences(ids, Path(name).name, hashlib.sha256(array.tobytes()).hexdigest(), 0, None, tuple(notes))
+
+
+def _loaded(name: str) -> np.ndarray:
+    try:
+        found = np.load(name, allow_pickle=False)
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+        raise ReparamError(f"{name} cannot be read as an array: {error}.", "Save token ids with numpy.save.") from None
+    if not isinstance(found, np.ndarray):
+        raise ReparamError(f"{name} holds several arrays.", "Save the token ids alone, with numpy.save.")
+    return found

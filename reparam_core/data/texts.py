@@ -6,6 +6,7 @@ import csv
 import hashlib
 import json
 import lzma
+import os
 import random
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -32,9 +33,9 @@ class Text:
 
 @dataclass(frozen=True)
 class Entry:
-    """A shipped text."""
+    """A shipped text; what its title does not call training was held out of it."""
 
-    title: str
+    title: str  # as a menu shows it
     read: Callable[[], str]
 
 
@@ -71,11 +72,11 @@ def _mixture() -> str:
 
 
 ENTRIES = {
-    "addresses": Entry("Presidential addresses held out of training", lambda: _addresses("held_out")),
+    "addresses": Entry("Presidential addresses", lambda: _addresses("held_out")),
     "moby-dick": Entry("Moby Dick, a novel", _novel),
-    "reviews": Entry("Film reviews held out of training", _reviews),
-    "mixture": Entry("Addresses, reviews, tweets and editorials of the training splits", _mixture),
-    "addresses-train": Entry("Presidential addresses of the training split", lambda: _addresses("train")),
+    "reviews": Entry("Film reviews", _reviews),
+    "mixture": Entry("A mixture for calibration", _mixture),
+    "addresses-train": Entry("Addresses of the training split", lambda: _addresses("train")),
 }
 
 
@@ -89,10 +90,10 @@ def shipped(name: str) -> Text:
 
 def text(name: str) -> Text:
     """A shipped text by name, or the user's file. Raises ReparamError for what is empty or no text."""
-    if name in ENTRIES or not Path(name).exists():
+    if name in ENTRIES or not os.path.exists(name):  # which swallows what no path can be
         return shipped(name)
     try:
-        content = Path(name).read_text(encoding="utf-8")
+        content = Path(name).read_text(encoding="utf-8-sig")
     except UnicodeDecodeError:
         raise ReparamError(
             f"{name} is no text: it holds bytes that are not UTF-8.", "Give a plain text file."
