@@ -149,18 +149,26 @@ def _step(
     step: Step, forms: dict[str, Parametrization], history: Mapping[str, str], clock: _Clock
 ) -> dict[str, Parametrization]:
     """One step on every leaf of these forms."""
-    leaves = {f"{role}\n{leaf.path}": leaf for role, form in forms.items() for leaf in form.leaves()}
+    leaves = {f"{role}\n{leaf.path}": leaf for role, form in forms.items() for leaf in _leaves(role, form, step)}
     for names in units_of_leaves(step.method, leaves):
         chosen = {name: leaves[name] for name in names}
         prepared = _prepared(step.method, chosen, history, clock)
         try:
-            made = step.method.at(prepared, chosen, step.setting)
+            for name, form in step.method.at(prepared, chosen, step.setting).items():
+                role, _, path = name.partition("\n")
+                forms[role] = forms[role].replace(path, form)
         except ReparamError as error:
             raise ReparamError(f"{names[0].splitlines()[0]}: {error.problem}", error.remedy) from error
-        for name, form in made.items():
-            role, _, path = name.partition("\n")
-            forms[role] = forms[role].replace(path, form)
     return forms
+
+
+def _leaves(role: str, form: Parametrization, step: Step) -> list[Leaf]:
+    """What the step works on. Raises ReparamError where an earlier compression left nothing."""
+    found = form.leaves()
+    if not found:
+        raise ReparamError(f"{role} is {form.form.replace('_', ' ')} already: {step.short()} has nothing to work on.",
+                           "Start from the model that it was made of, or leave that matrix out.")  # fmt: skip
+    return found
 
 
 def units_of_leaves(method: Method, leaves: Mapping[str, Leaf]) -> Iterator[list[str]]:

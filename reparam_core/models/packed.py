@@ -125,8 +125,10 @@ def _layout(model: Model, forms: Mapping[str, Parametrization], storage: torch.d
     }
     for role in model.matrices:
         form = forms[role] if role in forms else model.form(role)
+        if role not in forms and role in model.packed:
+            form = form.stored(storage)
         for name, (dtype, shape) in form.layout.items():
-            plain = role not in forms and role not in model.packed
+            plain = role not in forms and role not in model.packed  # dense: known without rounding a copy of it
             layout[f"{role}/{name}"] = (storage if plain else dtype, shape)
     return layout
 

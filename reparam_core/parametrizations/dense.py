@@ -28,7 +28,7 @@ class Dense(Parametrization):
         return Dense(self.weight.to(storage), storage)
 
     def leaves(self) -> list[Leaf]:
-        return [Leaf("", self.weight)]
+        return [Leaf("", self.weight.contiguous())]  # some architectures keep the transpose
 
     def replace(self, path: str, leaf: Parametrization) -> Parametrization:
         return leaf if path == "" else super().replace(path, leaf)

@@ -7,6 +7,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from reparam_core.errors import ReparamError
 from reparam_core.parametrizations.base import Layout, Leaf, Parametrization, Spec, part
 from reparam_core.parametrizations.bits import pack_bits, pack_mask, packed_bytes, unpack_bits, unpack_mask
 from reparam_core.parametrizations.dense import Dense
@@ -41,9 +42,14 @@ class Sparse(Parametrization):
         return [Leaf("values", leaf.weight, self.mask) for leaf in self.values.leaves()]
 
     def replace(self, path: str, leaf: Parametrization) -> Parametrization:
-        if path == "values" and isinstance(leaf, Dense | Quantized):
-            return Sparse(self.mask, leaf)
-        return super().replace(path, leaf)
+        if path != "values":
+            return super().replace(path, leaf)
+        if isinstance(leaf, Sparse):
+            return Sparse(self.mask & leaf.mask, leaf.values)
+        if not isinstance(leaf, Dense | Quantized):
+            raise ReparamError(f"A pruned matrix cannot become {leaf.form.replace('_', ' ')}: its zeros would not stay zero.",
+                               "Start from a model that was not pruned.")  # fmt: skip
+        return Sparse(self.mask, leaf)
 
     @property
     def tensors(self) -> dict[str, Callable[[], Tensor]]:
