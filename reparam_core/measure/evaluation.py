@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from reparam_core.data import Row, Sequences, Table, is_labelled, sequences, table
+from reparam_core.data import Row, Sequences, Table, is_labelled, most_tokens, sequences, table
 from reparam_core.errors import ReparamError
 from reparam_core.models import Model
 from reparam_core.store import key
@@ -42,6 +42,14 @@ class Evaluation:
     majority: float | None = None
     bytes: int | None = None  # of text that the scored tokens stand for
     notes: tuple[str, ...] = field(default=())
+    tokens: Tensor | None = None  # of a running text, hidden ones included
+
+    @property
+    def read(self) -> Tensor:
+        """Every token that quality is measured on, one after the other."""
+        if self.tokens is not None:
+            return self.tokens.reshape(-1)
+        return torch.cat([probe.inputs["input_ids"].reshape(-1) for probe in self.probes])
 
     @property
     def labelled(self) -> bool:
@@ -79,24 +87,29 @@ def evaluation(model: Model, source: str, count: int = 16, length: int = 512, of
         raise ReparamError(f"{source} is {kind}, which a {model.objective} model is not scored on.",
                            f"Take {DEFAULT_SOURCES[model.objective]}, or your own.")  # fmt: skip
     if is_labelled(source):
-        return LABELLED[model.objective](model, table(source).first(count))
+        whole = table(source)
+        asked = LABELLED[model.objective](model, whole.first(count))
+        fewer = (f"the first {count} of {len(whole.rows)} rows are scored",) if count < len(whole.rows) else ()
+        return replace(asked, notes=fewer)
     return RUNNING[model.objective](model, sequences(model, source, count, length, offset))
 
 
-def _of_text(found: Sequences, unit: str, probes: list[Probe]) -> Evaluation:
-    return Evaluation(found.name, unit, probes, found.provenance(), bytes=found.bytes, notes=found.notes)
+def _of_text(found: Sequences, unit: str, probes: list[Probe], size: int | None = None) -> Evaluation:
+    return Evaluation(found.name, unit, probes, found.provenance(), bytes=size, notes=found.notes, tokens=found.ids)
 
 
 def of_tokens(model: Model, found: Sequences) -> Evaluation:
     """Every position but a sequence's first, from those before it."""
     probes = [Probe({"input_ids": row[None]}, row[None, 1:]) for row in found.ids]
-    return _of_text(found, "token", probes)
+    return _of_text(found, "token", probes, found.bytes)
 
 
 def of_masked_tokens(model: Model, found: Sequences) -> Evaluation:
-    """15 % of the positions, always the same ones, from all the others."""
+    """15 % of the positions, always the same ones and one at least, from all the others: no code length of the text."""
+    _require_tokenizer(model)
     hidden = torch.rand(found.ids.shape, generator=torch.Generator().manual_seed(0)) < MASKED_SHARE
     hidden[:, 0] = False  # where an encoder may keep its own mark
+    hidden[:, 1] |= ~hidden.any(1)
     seen = found.ids.masked_fill(hidden, model.tokenizer.mask_token_id)
     targets = found.ids.masked_fill(~hidden, IGNORED)
     probes = [Probe({"input_ids": seen[i : i + 1]}, targets[i : i + 1]) for i in range(len(seen))]
@@ -161,11 +174,14 @@ def _choice_probe(model: Model, rows: Sequence[Row]) -> Probe:
     """A line a candidate; what stands right of a line's end is never seen by what is scored."""
     lines: list[list[int]] = []
     scored: list[int] = []
+    most = most_tokens(model)
     for row in rows:
         start = model.encode(asked(row))
         for choice in row.choices:
-            lines.append(start + model.encode(f" {choice}"))
-            scored.append(len(start))
+            end = model.encode(f" {choice}")
+            begun = start[max(0, len(start) + len(end) - most) :] if most else start  # its end decides
+            lines.append(begun + end)
+            scored.append(len(begun))
     longest = max(map(len, lines))
     ids = torch.zeros(len(lines), longest, dtype=torch.int64)
     targets = torch.full((len(lines), longest - 1), IGNORED)
@@ -186,10 +202,14 @@ def _in_batches(rows: Sequence[Row]) -> list[Sequence[Row]]:
 
 
 def _padded(model: Model, texts: list[str]) -> dict[str, Tensor]:
+    _require_tokenizer(model)
+    found = model.tokenizer(texts, padding=True, truncation=True, max_length=most_tokens(model), return_tensors="pt")
+    return {name: found[name] for name in ("input_ids", "attention_mask")}
+
+
+def _require_tokenizer(model: Model) -> None:
     if model.tokenizer is None:
         raise ReparamError(f"{model.name} has no tokenizer.", "Choose a model with one.")
-    found = model.tokenizer(texts, padding=True, truncation=True, return_tensors="pt")
-    return {name: found[name] for name in ("input_ids", "attention_mask")}
 
 
 RUNNING: dict[str, Callable[[Model, Sequences], Evaluation]] = {"causal": of_tokens, "masked": of_masked_tokens}

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from reparam_core.apply import Setting
+from reparam_core.data import most_tokens
 from reparam_core.errors import ReparamError
 from reparam_core.models import Model
 
@@ -76,7 +77,7 @@ def _goes_on(setting: Setting, prompt: str, tokens: int, pick: Callable[[Tensor]
 def _answers(setting: Setting, prompt: str, tokens: int, pick: Callable[[Tensor], int]) -> Iterator[str]:
     """An encoder–decoder: the answer so far, read again for every token, which for short answers is quick enough."""
     model, module = setting.model, setting.module
-    ids = model.tokenizer(prompt, return_tensors="pt", truncation=True)["input_ids"]
+    ids = _read(model, prompt)["input_ids"]
     written = [int(model.config.decoder_start_token_id)]
     for _ in range(tokens):
         with torch.inference_mode():
@@ -104,7 +105,10 @@ def _fills(setting: Setting, prompt: str, tokens: int, pick: Callable[[Tensor], 
     mask = model.tokenizer.mask_token
     text = prompt if mask in prompt else f"{prompt.rstrip('. ').rpartition(' ')[0]} {mask}."
     inputs = _read(model, text)
-    place = int((inputs["input_ids"][0] == model.tokenizer.mask_token_id).nonzero()[0])
+    masks = (inputs["input_ids"][0] == model.tokenizer.mask_token_id).nonzero()
+    if not len(masks):
+        raise ReparamError(f"The mask lies behind all that {model.name} reads at once.", "Write a shorter prompt.")
+    place = int(masks[0])
     with torch.inference_mode():
         answer = setting.module(**inputs)
     logits = answer["logits"] if "logits" in answer else answer["prediction_logits"]
@@ -114,7 +118,7 @@ def _fills(setting: Setting, prompt: str, tokens: int, pick: Callable[[Tensor], 
 
 
 def _read(model: Model, text: str) -> dict[str, Any]:
-    found = model.tokenizer(text, return_tensors="pt", truncation=True)
+    found = model.tokenizer(text, return_tensors="pt", truncation=True, max_length=most_tokens(model))
     return {name: found[name] for name in ("input_ids", "attention_mask")}
 
 

@@ -70,8 +70,7 @@ def measured(
     parsed = Recipe.parse(recipe)
     asked = _asked(model, text, sequences, length, offset)
     if calibration is not None and asked is not None:
-        for probe in asked.probes:
-            refuse_overlap(calibration.ids, probe.inputs["input_ids"])
+        refuse_overlap(calibration.ids, asked.read)
     origin = calibration.provenance() if calibration is not None else None
     name = key(
         model=model.sha256, recipe=parsed.canonical, asked=asked and asked.key, dtype=dtype, latency=latency,
@@ -160,20 +159,22 @@ def _notes(
     setting: Setting, asked: Evaluation | None, found: Quality | None, latency: bool, reports: dict[str, Any]
 ) -> list[str]:
     """Why a figure is null, and what was not as asked."""
-    notes = list(asked.notes if asked else ())
-    if found is None or asked is None:
-        notes.append(f"nll: no shipped text or table suits {setting.model.name}; give your own")
-    elif found.interval is None:
-        notes.append("delta_nll_ci95: fewer than 16 blocks of 64 tokens were scored")
-    if asked and not asked.bytes:
-        notes.append("bits_per_byte: the bytes behind the scored tokens are not known")
-    if asked and asked.labelled:
-        notes.append("sequence_nll, next_token_accuracy, kl_from_base: a labelled table has answers, no running text")
-    if not latency or not asked:
-        notes.append("latency: not asked for" if asked else "latency: nothing to time without a head")
-    if not reports:
-        notes.append(f"tasks, accuracy: none for a {setting.model.objective} model, or not asked for")
-    return notes
+    timed_at_all, name = latency and asked is not None, setting.model.name
+    told = {
+        f"nll and all other quality: no shipped text or table suits {name}; give your own": found is None,
+        "delta_nll_ci95: fewer than 16 blocks of 64 tokens, or 16 answers, were scored": found and not found.interval,
+        "perplexity: above all floating-point numbers": found and math.isinf(found.perplexity),
+        "bits_per_byte: what is scored is not every byte of a text, or the text is not known": asked and not asked.bytes,
+        "sequence_nll, next_token_accuracy, kl_from_base: a labelled table has answers, no running text":
+            asked and asked.labelled,
+        "latency: not asked for": asked and not latency,
+        "latency: nothing to time without a head": asked is None,
+        "decode_ms_per_token: only a causal model writes token by token":
+            timed_at_all and setting.model.objective != "causal",
+        "accuracy_ci95, delta_ci95: fewer than 16 answers": any(not one["accuracy_ci95"] for one in reports.values()),
+        f"tasks, accuracy: none for a {setting.model.objective} model, or not asked for": not reports,
+    }  # fmt: skip
+    return [*(asked.notes if asked else ()), *(note for note, holds in told.items() if holds)]
 
 
 def _sizes(setting: Setting) -> dict[str, Any]:

@@ -74,6 +74,11 @@ def _chosen(rows: Sequence[tuple[Tensor, ...]], probe: Probe) -> Scores:
     return Scores(loss.float(), best == true, best, true)
 
 
+def _divergence(p: Tensor, q: Tensor) -> Tensor:
+    """KL(p ‖ q) of each row of log-probabilities."""
+    return (p.exp() * (p - q)).sum(-1)
+
+
 def joined(scores: list[Scores]) -> Scores:
     """Several probes' scores as one."""
     loss, right, chosen, true = (
@@ -85,12 +90,12 @@ def joined(scores: list[Scores]) -> Scores:
 def paired_interval(difference: Tensor, block: int = BLOCK, seed: int = 0) -> tuple[float, float] | None:
     """95 % bootstrap interval of a mean over blocks of neighbours; None below 16 blocks."""
     flat = difference.reshape(-1).double().numpy()
-    blocks = len(flat) // block
-    if blocks < LEAST_BLOCKS:
+    if len(flat) // block < LEAST_BLOCKS:
         return None
-    means = flat[: blocks * block].reshape(blocks, block).mean(1)
-    picked = np.random.default_rng(seed).integers(0, blocks, (DRAWS, blocks))
-    low, high = np.quantile(means[picked].mean(1), [0.025, 0.975])
+    starts = np.arange(0, len(flat), block)  # the last block may be short: it weighs as many tokens as it has
+    sums, sizes = np.add.reduceat(flat, starts), np.minimum(block, len(flat) - starts)
+    picked = np.random.default_rng(seed).integers(0, len(starts), (DRAWS, len(starts)))
+    low, high = np.quantile(sums[picked].sum(1) / sizes[picked].sum(1), [0.025, 0.975])
     return float(low), float(high)
 
 
@@ -165,8 +170,8 @@ class Quality:
         pairs = list(zip(self.base.log_probabilities, self.setting.log_probabilities, strict=False))
         if not pairs:
             return None
-        each = [(p.float().exp() * (p.float() - q.float())).sum(-1) for p, q in pairs]
-        return float(torch.cat(each).mean())
+        each = [_divergence(p.float().log_softmax(-1), q.float().log_softmax(-1)) for p, q in pairs]
+        return max(0.0, float(torch.cat(each).double().mean()))
 
     @property
     def confusion(self) -> list[list[int]]:
@@ -176,19 +181,19 @@ class Quality:
         found.index_put_((self.setting.true, self.setting.chosen), torch.tensor(1), accumulate=True)
         return found.tolist()
 
-    @property
-    def block(self) -> int:
-        """How many neighbours are drawn together: tokens of a text in blocks, answers one by one."""
-        return 1 if self.evaluation.labelled else BLOCK
-
     def blocks(self, values: Tensor) -> list[float]:
-        """Means over blocks, as the intervals draw them."""
-        whole = len(values) // self.block * self.block
-        means: list[float] = values[:whole].double().view(-1, self.block).mean(1).tolist()
+        """Means over whole blocks, as the intervals draw them."""
+        block = self._block(values)
+        whole = len(values) // block * block
+        means: list[float] = values[:whole].double().view(-1, block).mean(1).tolist()
         return means
 
+    def _block(self, values: Tensor) -> int:
+        """How many neighbours are drawn together: answers to a table one by one, tokens in blocks."""
+        return 1 if self.evaluation.labelled and len(values) == self.answers else BLOCK
+
     def _interval(self, difference: Tensor) -> tuple[float, float] | None:
-        return paired_interval(difference, self.block)
+        return paired_interval(difference, self._block(difference))
 
 
 class BaseScores:
