@@ -1,7 +1,6 @@
 """Trade-offs: what rank, sparsity and bit-width do to accuracy, size and latency."""
 
 import json
-from typing import Any
 
 import streamlit as st
 
@@ -9,51 +8,20 @@ from pages.components.cards import cards
 from pages.components.charts import chart
 from pages.components.controls import pick_model, pick_pinned, pick_recipe, pick_sources, take_own_source
 from pages.components.history import load_recipe, undo_and_redo
-from pages.components.live import ask, asked_before, live
+from pages.components.live import ask, live
 from pages.components.panels import by_layer, claims_panel, recipe_panel, tasks_panel, text_panel
-from pages.components.words import sentence, source_words
+from pages.components.rows import QualityKind, along, provenance_of, row_of, scale_of
+from pages.components.words import sentence
 from reparam_core import ReparamError
-from reparam_core.figures.tradeoffs import Row, Scale, axis_curve, tradeoff_scatter
-from reparam_core.jobs import Explored, Point, Ticket, detailed, explored, measured_so_far, swept
+from reparam_core.data import is_labelled
+from reparam_core.figures.tradeoffs import axis_curve, tradeoff_scatter
+from reparam_core.jobs import LARGE, Details, Explored, Point, Ticket, detailed, explored, measured_so_far, swept
 from reparam_core.models import Model
 from reparam_core.recipes import Recipe
 from reparam_core.registry import AXES
+from reparam_core.search import curve_recipes
 
-SWEEPS: dict[str, list[dict[str, Any]]] = {
-    "rank": [{"method": "svd", "keep": keep / 100} for keep in (100, 75, 50, 40, 30, 20, 10, 5)],
-    "sparsity": [{"method": "magnitude", "fraction": share / 100} for share in (0, 20, 40, 50, 60, 70, 80, 90)],
-    "bits": [{"method": "rtn", "bits": bits, "group": 64} for bits in (8, 6, 5, 4, 3, 2)],
-}
-SWEEPED = [json.dumps({"rules": [{axis: step}]}) for axis, steps in SWEEPS.items() for step in steps]
-POSITIONS = {"rank": ("keep", 100), "sparsity": ("fraction", 100), "bits": ("bits", 1)}
-
-
-def row_of(point: Point) -> Row:
-    """A point as the charts take it."""
-    axes = {axis: step for rule in Recipe.parse(point.recipe).rules for axis, step in rule.steps.items() if step}
-    axis = "base" if not axes else "combined" if len(axes) > 1 else next(iter(axes))
-    name, factor = POSITIONS.get(axis, ("", 1))
-    position = getattr(axes[axis].setting, name, None) if axis in axes else None
-    low = high = None
-    if point.nll_interval and not point.labelled:
-        low, high = (point.base_perplexity * 2.718281828459045**one for one in point.nll_interval)
-    quality = point.accuracy if point.labelled else point.perplexity
-    where = factor * position if position is not None else None
-    return Row(point.recipe, point.short, axis, point.size_ratio, quality, low, high, where, point.final)
-
-
-def scale_of(point: Point) -> Scale:
-    """Perplexity of a text, accuracy of a table."""
-    name = "accuracy" if point.labelled else "perplexity"
-    return Scale(name, source_words(point.source), not point.labelled)
-
-
-def provenance_of(model: Model, point: Point) -> str:
-    """Where a chart's numbers come from."""
-    marked = f", a checkpoint of {model.source_bits} bits" if model.source_bits else ""
-    asked = f"{point.answers:,} {point.unit}s"
-    convention = "" if point.labelled else " in sequences of 257, every position but the first scored"
-    return f"{model.name}{marked} · {point.source}: {asked}{convention} · {point.dtype} · Reparam Explorer"
+SWEPT = curve_recipes()
 
 
 def head(model: Model, quality: Ticket, details: Ticket, pinned: Ticket | None) -> None:
@@ -70,9 +38,10 @@ def head(model: Model, quality: Ticket, details: Ticket, pinned: Ticket | None) 
         st.progress(found.share or 0.0, found.doing or "Measuring …")
         points = points if shown_name == model.name else []
     if points:
+        known: Details | None = None if stale else details.latest
         with st.container(key="stale" if stale else "fresh"):
-            st.markdown(f"#### {sentence(model.name, points)}")
-            cards(points, pinned_point(pinned, points[0]), None if stale else details.latest, model.source_bits)
+            st.markdown(f"#### {sentence(model.name, points, known.latency if known else None)}")
+            cards(points, pinned_point(pinned, points[0]), known, model.source_bits)
 
 
 def pinned_point(pinned: Ticket | None, point: Point) -> Point | None:
@@ -81,23 +50,23 @@ def pinned_point(pinned: Ticket | None, point: Point) -> Point | None:
     return found.points.get(point.source) if found else None
 
 
-def charts(model: Model, sources: list[str], recipe: str, axis: str, quality: Ticket) -> None:
+def charts(model: Model, sources: list[str], recipe: str, axis: str, quality: QualityKind, ticket: Ticket) -> None:
     """Everything measured so far, and one axis with its curves."""
     if st.session_state.pop("clicked", False):
         st.rerun()  # the click reran this fragment alone, and the controls are outside
-    points = {source: [*measured_so_far(model, source), *estimates(quality, source)] for source in sources}
+    points = {source: [*measured_so_far(model, source), *estimates(ticket, source)] for source in sources}
     every = points[sources[0]] if sources else []
     if not every:
         st.caption("The charts appear with the first setting that is fully measured.")
         return
     provenance, canonical = provenance_of(model, every[-1]), Recipe.parse(recipe).canonical
-    rows = [row_of(one) for one in every]
+    rows = [row_of(one, quality) for one in every]
     left, right = st.columns(2)
     with left:
-        chart(tradeoff_scatter(rows, canonical, scale_of(every[0]), provenance), "trade-offs",
+        chart(tradeoff_scatter(rows, canonical, scale_of(every[0], quality), provenance), "trade-offs",
               on_select=load_clicked, selection_mode="points")  # fmt: skip
     with right:
-        curves = [(scale_of(some[0]), along(axis, some)) for some in points.values() if some]
+        curves = [(scale_of(some[0], quality), along(axis, some, quality)) for some in points.values() if some]
         here = next((row.position for row in rows if row.recipe == canonical and row.axis == axis), None)
         chart(axis_curve(axis, curves, here, provenance), f"along-{axis}")
 
@@ -116,10 +85,13 @@ def pick_axis(recipe: str) -> str:
                                 label_visibility="collapsed") or default  # fmt: skip
 
 
-def along(axis: str, points: list[Point]) -> list[Row]:
-    """The settings of one axis applied to the blocks, base included at its end."""
-    default = [one for one in points if all(rule.where is None for rule in Recipe.parse(one.recipe).rules)]
-    return [row for row in map(row_of, default) if row.axis == axis]
+def pick_quality(sources: list[str]) -> QualityKind:
+    """What the charts show of a text: perplexity, or how often the next token is right; of a table its accuracy."""
+    if any(is_labelled(source) for source in sources):
+        return "accuracy"
+    kinds: tuple[QualityKind, ...] = ("perplexity", "accuracy")
+    return st.segmented_control("Quality", kinds, default=kinds[0], key="quality", bind="query-params",
+                                label_visibility="collapsed") or kinds[0]  # fmt: skip
 
 
 def load_clicked() -> None:
@@ -130,25 +102,44 @@ def load_clicked() -> None:
         st.session_state["clicked"] = True
 
 
-def sweep_controls(model: Model, sources: list[str], quality: Ticket) -> None:
-    """Fill the curves in the background, with how long it will take."""
-    ticket = asked_before("sweep")
-    if ticket is not None and ticket.pending:
-        done, total = ticket.latest or (0, len(SWEEPED))
+def sweep(model: Model, sources: list[str]) -> Ticket | None:
+    """The background job that fills the curves: by itself for small models, for large ones once it is asked for."""
+    asked: dict[str, int] = st.session_state.setdefault("sweeps", {})
+    count = asked.setdefault(model.name, int(model.parameters < LARGE))
+    if not count or not sources:
+        return None
+    return ask(
+        "sweep", (model.name, tuple(sources), count), lambda own: swept(model, SWEPT, sources, own), "background"
+    )
+
+
+def sweep_controls(model: Model, sweeping: Ticket | None, quality: Ticket) -> None:
+    """How far the sweep is, and its button with how long it will take."""
+    if sweeping is not None and sweeping.pending:
+        done, total = sweeping.latest or (0, len(SWEPT))
         bar, stop = st.columns([6, 1], vertical_alignment="center")
-        bar.progress(done / total, f"Sweeping in the background: {done} of {total} settings")
-        if stop.button("Cancel", key="cancel-sweep"):
-            ticket.cancel()
+        bar.progress(done / total, f"Filling the curves in the background: {done} of {total} settings")
+        if stop.button("Stop", key="stop-sweep", help="What is measured stays."):
+            sweeping.cancel()
             st.rerun()
-        return
+    elif sweeping is not None and sweeping.state == "done":
+        st.caption(
+            f"{len(SWEPT)} settings of rank, sparsity and bits over all blocks are measured: click a point to load it."
+        )
+    else:
+        st.button(f"Fill the curves: {len(SWEPT)} settings{_minutes(quality)}", key="sweep", on_click=_ask_for_sweep,
+                  args=(model.name,), icon=":material/timeline:",
+                  help="Rank, sparsity and bits over all blocks, in the background; your own settings go first, and what is known is skipped.")  # fmt: skip
+
+
+def _ask_for_sweep(name: str) -> None:
+    st.session_state["sweeps"][name] += 1
+
+
+def _minutes(quality: Ticket) -> str:
+    """How long a sweep takes, from what one setting took."""
     seconds = [point.seconds for point in (quality.latest or Explored()).points.values() if point.final]
-    told = f", about {max(1, round(sum(seconds) * len(SWEEPED) / 60))} min" if seconds else ""
-    if st.button(f"Sweep rank, sparsity and bits: {len(SWEEPED)} settings{told}", key="sweep", icon=":material/timeline:",
-                 help="Over all blocks, in the background; your own settings go first, and what is known is skipped."):  # fmt: skip
-        wanted = (model.name, tuple(sources), st.session_state.get("sweeps", 0))
-        st.session_state["sweeps"] = st.session_state.get("sweeps", 0) + 1
-        ask("sweep", wanted, lambda own: swept(model, SWEEPED, sources, own), "background")
-        st.rerun()
+    return f", about {max(1, round(max(seconds) * len(SWEPT) / 60))} min" if seconds else ""
 
 
 def page() -> None:
@@ -157,7 +148,7 @@ def page() -> None:
     title, buttons = st.columns([3, 2], vertical_alignment="center")
     title.title("Trade-offs")
     model = pick_model()
-    sources, recipe = pick_sources(model), pick_recipe()
+    sources, recipe = pick_sources(model), pick_recipe(model)
     with buttons, st.container(horizontal=True, horizontal_alignment="right", gap="small"):
         undo_and_redo()
     chosen = pick_pinned(recipe)
@@ -165,13 +156,19 @@ def page() -> None:
     details = ask("details", (model.name, recipe), lambda own: detailed(model, recipe, own), "background")
     pinned = ask("pinned", (model.name, chosen, tuple(sources)), lambda own: explored(model, chosen, sources, own),
                  "background") if chosen else None  # fmt: skip
+    sweeping = sweep(model, sources)
     live(lambda: head(model, quality, details, pinned), quality, details, pinned)
-    sweeping, along_which = st.columns([3, 1], vertical_alignment="center")
-    with along_which:
-        axis = pick_axis(recipe)
-    with sweeping:
-        live(lambda: sweep_controls(model, sources, quality), asked_before("sweep"), quality)
-    live(lambda: charts(model, sources, recipe, axis, quality), quality, asked_before("sweep"), every=2.0)
+    state, shown = st.columns([5, 4], vertical_alignment="center")
+    with shown, st.container(horizontal=True, horizontal_alignment="right", gap="small"):
+        kind, axis = pick_quality(sources), pick_axis(recipe)
+    with state:
+        live(lambda: sweep_controls(model, sweeping, quality), sweeping, quality, every=1.0)
+    live(lambda: charts(model, sources, recipe, axis, kind, quality), quality, sweeping, every=2.0)
+    panels(model, sources, recipe, quality, details)
+
+
+def panels(model: Model, sources: list[str], recipe: str, quality: Ticket, details: Ticket) -> None:
+    """What stands below the charts."""
     texts, layers, claimed, tasks, written = st.tabs(
         ["Text before and after", "By layer", "Claimed against measured", "Tasks", "Recipe · Python · command line"])  # fmt: skip
     with texts:

@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 import streamlit as st
 
-from pages.components.words import number, source_words, untouched
+from pages.components.words import gains, number, source_words, untouched
 from reparam_core.jobs import Details, Point, compared
 
 UNITS = {"token": "Next-token accuracy", "masked token": "Masked-word accuracy", "sentence": "Accuracy",
@@ -26,7 +26,7 @@ def cards(points: list[Point], pinned: Point | None, details: Details | None, so
     with size:
         _size(points[0], pinned, source_bits)
     with time:
-        _latency(details)
+        _latency(details, untouched(points[0]))
 
 
 def _card(label: str, value: str, delta: str | None, note: str, colour: Colour = "off", tip: str = "") -> None:
@@ -101,15 +101,19 @@ def _size(point: Point, pinned: Point | None, source_bits: int | None) -> None:
           "The safetensors file that `compress --format packed` writes, to the byte.")  # fmt: skip
 
 
-def _latency(details: Details | None) -> None:
+def _latency(details: Details | None, same: bool) -> None:
+    """The time of a written token where the model writes, of reading else; the other one below."""
     if details is None or details.latency is None:
         _card("Latency", "…", None, "timed once the machine is free")
         return
     own, base = details.latency["setting"], details.latency["base"]
-    kind = "decode_ms_per_token" if own["decode_ms_per_token"] else "prefill_ms"
-    ratio = base[kind]["p50"] / own[kind]["p50"]
-    speed = f"{ratio:.2f}× as fast" if not 0.9 < ratio < 1.1 else "no speed-up"
-    words = "a written token" if kind == "decode_ms_per_token" else f"{details.latency['tokens']} tokens read"
-    note = f"{words}; p95 {own[kind]['p95']:.3g} ms · {details.latency['threads']} threads, {details.dtype}"
-    tip = f"Kernel: {own['kernel']}. Median of {details.latency['runs']} runs, base and setting in turn."
-    _card("Latency", f"{own[kind]['p50']:.3g} ms", speed, note, "off", tip)
+    kinds = [kind for kind in ("decode_ms_per_token", "prefill_ms") if own[kind]]
+    words = {"decode_ms_per_token": "a written token", "prefill_ms": f"{details.latency['tokens']} tokens read"}
+    first = kinds[0]
+    note = f"{words[first]}; p95 {own[first]['p95']:.3g} ms"
+    note += "".join(f" · {words[kind]}: {own[kind]['p50']:.3g} ms" for kind in kinds[1:])
+    tip = (f"Kernel: {own['kernel']}. Median of {details.latency['runs']} runs, base and setting in turn, "
+           f"{details.latency['threads']} threads, {details.dtype}.")  # fmt: skip
+    ratio = base[first]["p50"] / own[first]["p50"]
+    speed = None if same else f"{ratio:.2f}× as fast" if gains(ratio) else "no speed-up"
+    _card("Latency", f"{own[first]['p50']:.3g} ms", speed, note, "off", tip)

@@ -9,17 +9,17 @@ from typing import Any, Literal, cast, get_args, get_origin, get_type_hints
 
 import streamlit as st
 
-from pages.components.history import KEPT, TEXT, UNTOUCHED, remember
-from pages.components.words import PLACES, recipe_words, source_title
+from pages.components.history import GROUPS, KEPT, RANK_UNITS, TEXT, UNTOUCHED, remember
+from pages.components.places import IN_BLOCKS, KINDS, Place
+from pages.components.words import recipe_words, source_title
 from reparam_core import ReparamError
 from reparam_core.data import keep_own, own_sources
+from reparam_core.measure.spectra import break_even
 from reparam_core.models import ENTRIES, Fit, Model, fit, load
-from reparam_core.recipes import Recipe
+from reparam_core.recipes import Recipe, Rule
 from reparam_core.registry import methods
 
 BIT_WIDTHS = [2, 3, 4, 5, 6, 7, 8, 16]
-GROUPS: list[Any] = [32, 64, 128, "row", "tensor"]
-RANK_UNITS = {"keep": "of full rank", "parameters": "of the numbers", "energy": "of the energy"}
 SOURCES = {
     "causal": ("addresses", "moby-dick", "reviews", "movie-reviews", "last-words", "state-capitals"),
     "masked": ("reviews", "addresses", "moby-dick"),
@@ -126,6 +126,7 @@ class Axis:
     place: str
     tip: str
     setting: Callable[[int], dict[str, Any]]
+    note: Callable[[Model, Place], str] = lambda _model, _place: ""
 
 
 def _rank_setting(position: int) -> dict[str, Any]:
@@ -142,22 +143,33 @@ def _bits_setting(position: int) -> dict[str, Any]:
         {"symmetric": True} if st.session_state.get("bits_symmetric") else {})  # fmt: skip
 
 
+def _break_even_note(model: Model, place: Place) -> str:
+    """From which share of full rank on two factors hold fewer numbers than the matrix, by its shape."""
+    rule = Rule(where=place.glob)
+    shapes = {one.shape for role, one in model.matrices.items() if rule.matches(role, one.compressed_by_default)}
+    shares = sorted(100 * break_even(shape) // min(shape) for shape in shapes)
+    if not shares:
+        return ""
+    return f" · break-even {shares[0]}" + (f" to {shares[-1]}" if shares[-1] > shares[0] else "")
+
+
 CONTROLS = (
     Axis("rank", "Rank kept, %", range(1, 101), "svd", "Q/K/V",
-         "Fewer directions: fewer numbers once below break-even. Try 30.", _rank_setting),
+         "Fewer directions. Below break-even the two factors hold fewer numbers than the matrix, above it more. Try 30.",
+         _rank_setting, _break_even_note),
     Axis("sparsity", "Sparsity, % zeroed", range(100), "magnitude", "Blocks",
          "More zeros: fewer bytes, and no faster product here. Try 50.", _sparsity_setting),
     Axis("bits", "Bits a number", BIT_WIDTHS, "rtn", "Blocks", "Fewer bits: coarser numbers. Try 4.", _bits_setting),
 )  # fmt: skip
 
 
-def pick_recipe() -> str:
+def pick_recipe(model: Model) -> str:
     """The three sliders with their methods and places, or the recipe typed as text: recipe JSON."""
     typed = str(st.session_state.get(TEXT) or "")
     rules = []
     for axis, column in zip(CONTROLS, st.columns(3), strict=True):
         with column:
-            rules.append(_rule(axis, bool(typed)))
+            rules.append(_rule(axis, model, bool(typed)))
     recipe = json.dumps({"rules": [rule for rule in rules if rule]}, sort_keys=True)
     with st.sidebar, st.popover("Recipe as text", width="stretch", icon=":material/code:"):
         typed = st.text_input("A recipe as text", key=TEXT, placeholder="svd:0.5 + magnitude:0.5 + rtn:4g64, or JSON",
@@ -173,23 +185,37 @@ def pick_recipe() -> str:
         st.stop()
 
 
-def _rule(axis: Axis, disabled: bool) -> dict[str, Any] | None:
+def _rule(axis: Axis, model: Model, disabled: bool) -> dict[str, Any] | None:
     """A slider with its method and place; None while it is untouched."""
-    at = st.select_slider(axis.label, axis.positions, UNTOUCHED[axis.name], key=axis.name, help=axis.tip,
-                          format_func=lambda one: "untouched" if one == UNTOUCHED[axis.name] else str(one),
-                          disabled=disabled, **KEPT)  # fmt: skip
+    above = st.container()  # the slider's label says what its menus below mean
     known = list(methods(axis.name))
     method, where, more = st.columns([5, 5, 2], gap="small")
     with method:
         chosen = _menu(f"{axis.name}_method", known, axis.method, f"How: {_summaries(axis.name)}")
     with where:
-        place = _menu(f"{axis.name}_where", list(PLACES), axis.place, "Where: which matrices it is applied to.")
+        kind = _menu(f"{axis.name}_where", list(KINDS), axis.place, "Where: which matrices it is applied to.")
     with more, st.popover("", icon=":material/more_horiz:", help="More of this method"):
         own = _more(axis, chosen)
+        place = Place(kind, _layers(axis, model, kind))
+    at = above.select_slider(f"{axis.label}{axis.note(model, place)}", axis.positions, UNTOUCHED[axis.name],
+                             key=axis.name, help=axis.tip, disabled=disabled, **KEPT,
+                             format_func=lambda one: "untouched" if one == UNTOUCHED[axis.name] else str(one))  # fmt: skip
     if at == UNTOUCHED[axis.name]:
         return None
-    glob = {} if PLACES[place] is None else {"where": PLACES[place]}
+    glob = {} if place.glob is None else {"where": place.glob}
     return {**glob, axis.name: {"method": chosen, **own, **axis.setting(at)}}
+
+
+def _layers(axis: Axis, model: Model, kind: str) -> tuple[int, int] | None:
+    """Which layers are meant; None: all of them."""
+    last = model.layers - 1
+    if kind not in IN_BLOCKS or last < 1:
+        return None
+    key = f"{axis.name}_layers"
+    if key in st.session_state:  # another model may have fewer
+        st.session_state[key] = tuple(min(one, last) for one in st.session_state[key])
+    found = st.slider("Layers", 0, last, (0, last), key=key, help="Only these layers, counted from 0.", **KEPT)
+    return None if found == (0, last) else (int(found[0]), int(found[1]))
 
 
 def _menu(key: str, options: list[Any], default: Any, tip: str) -> Any:

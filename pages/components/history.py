@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping
+import math
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import streamlit as st
 
-from pages.components.words import place_name
-from reparam_core.recipes import Recipe
+from pages.components.places import place_of
+from reparam_core.recipes import Recipe, Step
 from reparam_core.registry import AXES
 
+RANK_UNITS = {"keep": "of full rank", "parameters": "of the numbers", "energy": "of the energy"}
+GROUPS: list[Any] = [32, 64, 128, "row", "tensor"]
 UNTOUCHED = {"rank": 100, "sparsity": 0, "bits": 16}
 TEXT = "recipe"  # the key of the field where a recipe is typed
 KEPT: dict[str, Any] = {"bind": "query-params", "persist_state": "session"}  # in the address, and over pages
@@ -54,6 +56,8 @@ def undo_and_redo() -> None:
 def load_recipe(recipe: str) -> None:
     """Set the controls to a recipe; one that they cannot say goes into the field for recipes as text."""
     found = controls_of(recipe)
+    for key in recipe_keys():
+        del st.session_state[key]  # what is not said goes back to its default
     st.session_state.update(UNTOUCHED)
     st.session_state[TEXT] = "" if found is not None else recipe
     st.session_state.update(found or {})
@@ -62,22 +66,48 @@ def load_recipe(recipe: str) -> None:
 def controls_of(recipe: str) -> dict[str, Any] | None:
     """The controls that say this recipe; None where none do."""
     controls: dict[str, Any] = {}
-    for rule in json.loads(Recipe.parse(recipe).canonical)["rules"]:
-        place = place_name(rule.get("where"))
-        for axis in [axis for axis in AXES if axis in rule]:
-            said = _controls_of_step(axis, rule[axis] or {})
+    for rule in Recipe.parse(recipe).rules:
+        place = place_of(rule.where)
+        for axis, step in rule.steps.items():
+            said = _controls_of_step(step) if step else None
             if place is None or said is None or axis in controls:
                 return None
-            controls |= said | {f"{axis}_where": place}
+            controls |= said | {f"{axis}_where": place.kind}
+            controls |= {f"{axis}_layers": place.layers} if place.layers else {}
     return controls
 
 
-def _controls_of_step(axis: str, raw: Mapping[str, Any]) -> dict[str, Any] | None:
-    position = {"rank": "keep", "sparsity": "fraction", "bits": "bits"}[axis]
-    if position not in raw or set(raw) - {"method", position, "group"}:
+def _controls_of_step(step: Step) -> dict[str, Any] | None:
+    """The slider, its menus and the method's own fields; None where the slider has no such position."""
+    said = POSITIONS[step.axis](step.setting.model_dump())
+    if said is None:
         return None
-    value = raw[position] if axis == "bits" else round(100 * raw[position], 6)
-    if value != int(value):
+    own = {f"{step.axis}_{step.method.name}_{name}": value for name, value in step.own_fields().items()}
+    return said | own | {f"{step.axis}_method": step.method.name}
+
+
+def _rank_position(setting: Mapping[str, Any]) -> dict[str, Any] | None:
+    unit = next((name for name in RANK_UNITS if setting[name] is not None), None)
+    position = _percent(setting[unit]) if unit else None
+    return None if position is None or not 1 <= position <= 100 else {"rank": position, "rank_unit": unit}
+
+
+def _sparsity_position(setting: Mapping[str, Any]) -> dict[str, Any] | None:
+    position = None if setting["fraction"] is None else _percent(setting["fraction"])
+    return None if position is None else {"sparsity": position}
+
+
+def _bits_position(setting: Mapping[str, Any]) -> dict[str, Any] | None:
+    group = setting["group"] or "row"
+    if group not in GROUPS:
         return None
-    group = {f"{axis}_group": raw.get("group", "row")} if axis == "bits" else {}
-    return {axis: int(value), f"{axis}_method": raw["method"]} | group
+    return {"bits": setting["bits"], "bits_group": group, "bits_symmetric": setting["symmetric"]}
+
+
+def _percent(share: float) -> int | None:
+    """The slider's whole per cent; None where it is none."""
+    return round(100 * share) if math.isclose(100 * share, round(100 * share), abs_tol=1e-6) else None
+
+
+POSITIONS: dict[str, Callable[[Mapping[str, Any]], dict[str, Any] | None]] = {
+    "rank": _rank_position, "sparsity": _sparsity_position, "bits": _bits_position}  # fmt: skip

@@ -108,7 +108,7 @@ def axis_curve(
 
 def _finding(axis: str, values: Sequence[float], scale: Scale) -> str:
     if len(values) < 2:
-        return f"No curve along {axis} of all blocks yet: sweep it"
+        return f"The curve along {axis} is not filled yet"
     best, worst = (min, max) if scale.log else (max, min)
     return f"{axis.capitalize()} of all blocks: {scale.name} {scale.told(best(values))} to {scale.told(worst(values))}"
 
@@ -123,13 +123,22 @@ def _band(figure: go.Figure, rows: Sequence[Row], axis: str) -> None:
 
 
 def _curve(figure: go.Figure, rows: Sequence[Row], axis: str, scale: Scale, dash: str) -> None:
+    place, where = _curve_label(rows, scale)
     figure.add_scatter(
         x=[one.position for one in rows], y=[one.quality for one in rows], mode="lines+markers+text",
-        line={"color": AXIS_COLOURS[axis], "dash": dash}, marker={"size": 8},
-        text=[scale.source if index == len(rows) // 2 else "" for index in range(len(rows))], textposition="top center",
+        line={"color": AXIS_COLOURS[axis], "dash": dash}, marker={"size": 8}, cliponaxis=False,
+        text=[scale.source if index == place else "" for index in range(len(rows))], textposition=where,
         customdata=[[one.recipe, one.short, scale.told(one.quality)] for one in rows],
         hovertemplate="<b>%{customdata[1]}</b><br>" + scale.name + " %{customdata[2]} on " + scale.source + "<extra></extra>",
     )  # fmt: skip
+
+
+def _curve_label(rows: Sequence[Row], scale: Scale) -> tuple[int, str]:
+    """At the curve's best end, on the side that the curve leaves free."""
+    if not rows:
+        return 0, "top center"
+    best = max(range(len(rows)), key=lambda index: scale.better * rows[index].quality)
+    return best, f"{'bottom' if scale.log else 'top'} {'left' if best >= len(rows) / 2 else 'right'}"
 
 
 def _quality_axis(figure: go.Figure, values: Sequence[float], scale: Scale) -> None:
@@ -137,7 +146,7 @@ def _quality_axis(figure: go.Figure, values: Sequence[float], scale: Scale) -> N
     if not scale.log:
         figure.update_yaxes(title=scale.name, tickformat=".0%", range=[0, 1.06])
         return
-    low, high = min(values, default=1) * 0.85, min(max(values, default=10) * 1.3, CEILING)
+    low, high = min(values, default=1) / 1.4, min(max(values, default=10) * 1.7, CEILING)
     ticks = spoken_ticks(low, high)
     figure.update_yaxes(type="log", title=f"{scale.name}, log scale", tickvals=ticks, ticktext=[spoken(one) for one in ticks],
                         range=[math.log10(low), math.log10(high)])  # fmt: skip

@@ -2,6 +2,7 @@
 
 from reparam_core.jobs.evaluator import Evaluator, Ticket, evaluator
 from reparam_core.jobs.exploring import (
+    LARGE,
     Comparison,
     Details,
     Explored,
@@ -15,6 +16,6 @@ from reparam_core.jobs.exploring import (
 )
 
 __all__ = [
-    "Comparison", "Details", "Evaluator", "Explored", "Point", "Ticket", "compared", "conversed", "detailed", "evaluator", "explored",
+    "LARGE", "Comparison", "Details", "Evaluator", "Explored", "Point", "Ticket", "compared", "conversed", "detailed", "evaluator", "explored",
     "measured_so_far", "swept",
 ]  # fmt: skip

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from collections import OrderedDict
@@ -74,6 +75,14 @@ class Point:
     def size_ratio(self) -> float:
         """Bytes of the file against the base's."""
         return self.bytes / self.bytes_base
+
+    @property
+    def perplexity_interval(self) -> tuple[float, float] | None:
+        """95 % paired interval of the difference in perplexity."""
+        if self.nll_interval is None:
+            return None
+        low, high = (self.base_perplexity * math.expm1(min(one, 700.0)) for one in self.nll_interval)
+        return low, high
 
     @property
     def significant(self) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import re
 import threading
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -77,6 +78,12 @@ class Model:
         """Numbers in the model, tied ones once."""
         rest = sum(tensor.numel() for tensor in self.rest().values() if tensor.is_floating_point())
         return rest + sum(self.form(role).parameters_kept for role in self.matrices)
+
+    @cached_property
+    def layers(self) -> int:
+        """Blocks of one stack, as the roles count them."""
+        numbers = [int(found.group(1)) for role in self.matrices if (found := re.search(r"layers\.(\d+)\.", role))]
+        return max(numbers, default=-1) + 1
 
     def weight(self, role: str) -> Tensor:
         """W (out, in), float32: a view of the shared numbers where there is one, not to be written to."""

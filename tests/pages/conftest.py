@@ -1,0 +1,48 @@
+"""A page run without a browser, on the embedded decoder, with a store of its own."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from streamlit.testing.v1 import AppTest
+
+from reparam_core import store
+from reparam_core.jobs import exploring
+from reparam_core.measure import tasks
+
+PAGES = Path(__file__).resolve().parents[2] / "pages"
+Open = Callable[..., AppTest]
+
+
+@pytest.fixture(autouse=True)
+def own_store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Results of other tests are not found here; a few tokens are enough for the logic of a page."""
+    monkeypatch.setenv("REPARAM_CACHE", str(tmp_path))
+    monkeypatch.setattr(exploring, "SEQUENCES", {True: 2, False: 2})
+    few = {objective: dict.fromkeys(counts, 48) for objective, counts in tasks.TASKS.items()}
+    monkeypatch.setattr(tasks, "TASKS", few)
+    exploring._asked.clear()
+    store.reopen()
+    yield
+    store.reopen()
+    exploring._asked.clear()
+
+
+@pytest.fixture
+def opened() -> Open:
+    """Open a page with these query parameters and let it run until nothing is pending."""
+
+    def run(name: str, **parameters: str) -> AppTest:
+        page = AppTest.from_file(str(PAGES / f"{name}.py"), default_timeout=120)
+        for key, value in parameters.items():
+            page.query_params[key] = value
+        return settled(page.run())
+
+    return run
+
+
+def settled(page: AppTest) -> AppTest:
+    """Wait for the jobs that this page asked for, and draw it once more: `run_every` does not run here."""
+    for name, (_wanted, ticket) in list(page.session_state["asked"].items()) if "asked" in page.session_state else []:
+        assert ticket.wait(120), f"the job '{name}' does not end"
+    return page.run()

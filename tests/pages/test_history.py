@@ -1,0 +1,65 @@
+"""What the controls say is what they are set to again: recipes round-trip through sliders and menus."""
+
+from typing import Any
+
+import hypothesis.strategies as st
+from hypothesis import given, settings
+
+from pages.components.history import controls_of
+from pages.components.places import Place
+from reparam_core.recipes import Recipe
+
+PLACES = st.sampled_from(
+    [Place("Q/K/V"), Place("Blocks"), Place("MLP", (2, 4)), Place("Embedding"), Place("Everything")]
+)
+RANK = st.builds(
+    lambda unit, percent, iterations: ({"method": "als", unit: percent / 100}
+                                       | ({"iterations": iterations} if iterations != 30 else {})),
+    st.sampled_from(["keep", "parameters", "energy"]), st.integers(1, 99), st.integers(1, 40))  # fmt: skip
+SPARSITY = st.builds(lambda percent: {"method": "magnitude", "fraction": percent / 100}, st.integers(1, 99))
+BITS = st.builds(
+    lambda bits, group, symmetric: ({"method": "rtn", "bits": bits} | ({"group": group} if group else {})
+                                    | ({"symmetric": True} if symmetric else {})),
+    st.integers(2, 8), st.sampled_from([None, 32, 64, 128, "tensor"]), st.booleans())  # fmt: skip
+STEPS = {"rank": RANK, "sparsity": SPARSITY, "bits": BITS}
+
+
+def said(controls: dict[str, Any]) -> dict[str, Any]:
+    """The rules that these controls stand for, axis by axis, worked out from their keys alone."""
+    found: dict[str, Any] = {}
+    for axis in (one for one in STEPS if one in controls):
+        place = Place(controls[f"{axis}_where"], controls.get(f"{axis}_layers"))
+        method = controls[f"{axis}_method"]
+        own = {key.removeprefix(f"{axis}_{method}_"): value for key, value in controls.items()
+               if key.startswith(f"{axis}_{method}_")}  # fmt: skip
+        position = {
+            "rank": lambda: {controls["rank_unit"]: controls["rank"] / 100},
+            "sparsity": lambda: {"fraction": controls["sparsity"] / 100},
+            "bits": lambda: {"bits": controls["bits"], "symmetric": controls["bits_symmetric"],
+                             "group": None if controls["bits_group"] == "row" else controls["bits_group"]},
+        }[axis]()  # fmt: skip
+        found[axis] = (place.glob, {"method": method} | own | position)
+    return found
+
+
+@given(st.dictionaries(st.sampled_from(list(STEPS)), PLACES, min_size=1), st.data())
+@settings(max_examples=150, deadline=None)
+def test_a_recipe_of_sliders_is_found_again(places: dict[str, Place], data: st.DataObject) -> None:
+    rules = [{"where": place.glob, axis: data.draw(STEPS[axis])} for axis, place in places.items()]
+    recipe = Recipe.parse({"rules": rules})
+    controls = controls_of(recipe.canonical)
+    assert controls is not None
+    again = Recipe.parse({"rules": [{"where": where, axis: step} for axis, (where, step) in said(controls).items()]})
+    by_axis = {axis: (rule.where, step) for rule in recipe.rules for axis, step in rule.steps.items()}
+    assert {axis: (rule.where, step) for rule in again.rules for axis, step in rule.steps.items()} == by_axis
+
+
+def test_what_sliders_cannot_say_is_left_to_text() -> None:
+    for recipe in ("svd:r64", "svd:0.123", "magnitude:t0.01", "rtn:4g48",
+                   '{"rules": [{"where": "layers.0.attention.q", "bits": {"method": "rtn", "bits": 4}}]}',
+                   '{"rules": [{"bits": {"method": "rtn", "bits": 4}}, {"where": "*mlp*", "bits": null}]}'):  # fmt: skip
+        assert controls_of(Recipe.parse(recipe).canonical) is None
+
+
+def test_the_base_is_no_control_at_all() -> None:
+    assert controls_of("base") == {}

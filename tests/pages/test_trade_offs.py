@@ -1,0 +1,102 @@
+"""Trade-offs without a browser: controls, sentence, figures, history, mistakes."""
+
+import json
+
+import pytest
+from streamlit.testing.v1 import AppTest
+
+from tests.pages.conftest import Open, settled
+
+
+def sentence(page: AppTest) -> str:
+    return next(one.value for one in page.markdown if one.value.startswith("####"))
+
+
+def titles(page: AppTest) -> list[str]:
+    return [json.loads(one.proto.spec)["layout"]["title"]["text"] for one in page.get("plotly_chart")]
+
+
+def slider(page: AppTest, key: str) -> object:
+    return next(one for one in page.select_slider if one.key == key)
+
+
+@pytest.fixture(autouse=True)
+def no_sweep(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a page sweeps by itself is tested on its own."""
+    monkeypatch.setattr("reparam_core.search.curves.STEPS", {"bits": [{"method": "rtn", "bits": 8, "group": 64}]})
+
+
+def test_it_opens_on_the_untouched_decoder(opened: Open) -> None:
+    page = opened("trade_offs")
+    assert not page.exception
+    assert sentence(page).startswith(
+        "#### embedded-decoder untouched takes 1.00× the bytes; perplexity on the addresses"
+    )
+    assert {one.label for one in page.metric} == {"Next-token accuracy", "Perplexity", "File size", "Latency"}
+    assert not any(one.delta for one in page.metric), "the base is not compared with itself"
+
+
+def test_a_slider_changes_sentence_figures_and_charts(opened: Open) -> None:
+    page = opened("trade_offs")
+    slider(page, "bits").set_value(4)
+    page = settled(page.run())
+    assert "all blocks at 4 bits in groups of 64 (rtn)" in sentence(page)
+    size = next(one for one in page.metric if one.label == "File size")
+    assert size.delta.endswith("× the base")
+    assert any("settings measured" in one for one in titles(page))
+
+
+def test_undo_and_redo_step_through_the_settings(opened: Open) -> None:
+    page = opened("trade_offs")
+    slider(page, "bits").set_value(3)
+    page = settled(page.run())
+    page.button(key="undo").click()
+    page = settled(page.run())
+    assert "untouched" in sentence(page)
+    page.button(key="redo").click()
+    page = settled(page.run())
+    assert "at 3 bits" in sentence(page)
+
+
+def test_a_wrong_recipe_as_text_is_a_message_in_place(opened: Open) -> None:
+    page = opened("trade_offs")
+    next(one for one in page.text_input if one.key == "recipe").set_value("svd:r99999")
+    page = settled(page.run())
+    assert not page.exception
+    assert any("above the full rank" in one.value for one in page.error)
+
+
+def test_a_recipe_as_text_is_what_counts(opened: Open) -> None:
+    page = opened("trade_offs")
+    next(one for one in page.text_input if one.key == "recipe").set_value("svd:r16")
+    page = settled(page.run())
+    assert "all blocks at rank 16 (svd)" in sentence(page)
+
+
+def test_a_setting_can_be_pinned_and_compared_with(opened: Open) -> None:
+    page = opened("trade_offs")
+    slider(page, "bits").set_value(3)
+    page = settled(page.run())
+    next(one for one in page.button if one.label == "Pin this setting").click()
+    slider(page, "bits").set_value(2)
+    page = settled(page.run())
+    size = next(one for one in page.metric if one.label == "File size")
+    assert size.delta.endswith("× the pinned")
+
+
+@pytest.mark.parametrize(("model", "words"), [
+    ("embedded-seq2seq", "accuracy on written dates"), ("embedded-encoder-pretrained", "perplexity on the reviews"),
+    ("minilm-l6", "accuracy on film reviews")])  # fmt: skip
+def test_every_kind_of_model_has_its_figures(opened: Open, model: str, words: str) -> None:
+    page = opened("trade_offs", model=model)
+    assert not page.exception
+    assert not page.error
+    assert words in sentence(page)
+
+
+def test_an_unknown_model_is_a_message_in_place(opened: Open) -> None:
+    page = opened("trade_offs", model="another …", other_model="no-such-folder")
+    next(one for one in page.button if one.label == "Fetch and convert it").click()
+    page = page.run()
+    assert not page.exception
+    assert any("no-such-folder" in one.value for one in page.error)
