@@ -1,93 +1,396 @@
-"""Spectra: singular values of any matrix, where to cut, and what the cut costs."""
+"""Spectra: singular values of any matrix or of all, where to cut, and what the cut costs."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
 
 import streamlit as st
 
-from pages.components.charts import chart
-from pages.components.controls import pick_model
-from reparam_core.figures.spectra import als_convergence, rank_heatmap, spectrum
-from reparam_core.measure.spectra import (
-    break_even,
-    entropy_rank,
-    random_edge,
-    relative_error,
-    singular_values,
-    stable_rank,
+from pages.components.charts import chart, downloads
+from pages.components.controls import pick_model, pick_recipe, pick_sources, take_own_source
+from pages.components.history import KEPT, load_recipe, undo_and_redo
+from pages.components.live import ask, live
+from pages.components.spectrum_cut import loss_of, spectrum_cut
+from pages.components.words import quality_words, recipe_words, source_words
+from reparam_core import ReparamError
+from reparam_core.figures.spectra import (
+    als_convergence,
+    als_excess,
+    rank_map,
+    spectra_by_depth,
+    spectrum,
 )
-from reparam_core.methods.rank.als import ALS
+from reparam_core.figures.theme import AXIS_COLOURS
+from reparam_core.jobs import (
+    Compared,
+    CutQuality,
+    Explored,
+    Layers,
+    Ticket,
+    als_losses,
+    compared_layers,
+    compared_spectrum,
+    cut_qualities,
+    cut_quality,
+    cut_recipe,
+    explored,
+    ladder,
+    on_one_base,
+    seen_roles,
+)
+from reparam_core.measure.spectra import (
+    QUANTITIES,
+    by_kind,
+    convergence_rate,
+    kind_and_layer,
+    layered,
+    random_spectrum,
+)
 from reparam_core.models import Model
+from reparam_core.recipes import Recipe
+
+VIEWS = ("One matrix", "All layers", "Alternating least squares")
+SIDES = ("before", "after", "difference")
 
 
-@st.cache_data(max_entries=512, show_spinner=False)
-def sigma_of(sha256: str, role: str, _model: Model) -> list[float]:
-    """Singular values, once a matrix."""
-    return singular_values(_model.weight(role)).tolist()
+@dataclass(frozen=True)
+class View:
+    """What the page looks at: the controls' state, and the jobs that every view needs."""
+
+    model: Model
+    role: str
+    recipe: str
+    cut: int
+    sources: list[str]
+    spectrum: Ticket
+    quality: Ticket | None
+
+    @property
+    def found(self) -> Compared | None:
+        """The spectrum, as soon as it is there."""
+        found: Compared | None = self.spectrum.latest
+        return found
+
+    @property
+    def provenance(self) -> str:
+        """Where the numbers come from."""
+        marked = f", a checkpoint of {self.model.source_bits} bits" if self.model.source_bits else ""
+        rows, columns = self.model.matrices[self.role].shape
+        return f"{self.model.name}{marked} · {self.role}, {rows} × {columns} (out × in) · float64 · Reparam Explorer"
 
 
-@st.cache_data(max_entries=32, show_spinner="Solving for each factor in turn …")
-def als_losses(sha256: str, role: str, rank: int, _model: Model) -> list[float]:
-    """The loss after every round."""
-    return [loss for _, _, loss in ALS().rounds(_model.weight(role).float(), rank)]
+# Controls
 
 
-def show_matrix(model: Model, role: str) -> None:
-    """One matrix: spectrum, cut, and what it costs."""
-    import torch
-
-    sigma = torch.tensor(sigma_of(model.sha256, role, model), dtype=torch.float64)
-    shape = model.matrices[role].shape
-    even = break_even(shape)
-    cut = st.slider("Cut at rank", 1, len(sigma), min(even, len(sigma)), key="cut", bind="query-params",
-                    help="What lies right of the cut is dropped. Try the break-even rank.")  # fmt: skip
-    kept = cut * sum(shape) / (shape[0] * shape[1])
-    error, parameters, stable, effective = st.columns(4)
-    error.metric(
-        "Relative error", f"{relative_error(sigma, cut):.1%}", help="‖W − W_r‖ / ‖W‖ of the best rank-r matrix"
-    )
-    parameters.metric("Numbers kept", f"{kept:.2f}×", "a loss: above break-even" if kept > 1 else f"break-even at rank {even}",
-                      delta_color="inverse" if kept > 1 else "off")  # fmt: skip
-    stable.metric("Stable rank", f"{stable_rank(sigma):.1f}", help="‖W‖²_F / σ₁²")
-    effective.metric("Entropy rank", f"{entropy_rank(sigma):.0f}", f"of {len(sigma)}", delta_color="off")
-    provenance = f"{model.name} · {role}, {shape[0]} × {shape[1]}"
+def pick_matrix(model: Model) -> str:
+    """Which matrix, by kind and layer; its role is what the address holds."""
+    roles = seen_roles(model)
+    role = st.session_state.get("role") or st.query_params.get("role")
+    if role not in roles:
+        role = next((one for one in roles if model.matrices[one].compressed_by_default), roles[0])
+    st.session_state["role"] = st.query_params["role"] = role
+    kinds, (kind, layer) = by_kind(roles), kind_and_layer(role)
+    layers = [one for one in kinds[kind] if one is not None]
+    st.session_state["kind"] = kind
+    st.session_state["layer"] = layer or 0
     left, right = st.columns([3, 2])
+    left.selectbox("Matrix", list(kinds), key="kind", on_change=_matrix_chosen, args=(kinds,),
+                   help="Which kind of matrix, by its role. Try mlp.down beside attention.q.")  # fmt: skip
+    right.number_input("Layer", min(layers, default=0), max(layers, default=0), key="layer", disabled=not layers,
+                       on_change=_matrix_chosen, args=(kinds,), help="The first layer is 0.")  # fmt: skip
+    return str(role)
+
+
+def _matrix_chosen(kinds: dict[str, dict[int | None, str]]) -> None:
+    """The matrix of the chosen kind in the chosen layer, or in the nearest that has one."""
+    layers = kinds[st.session_state["kind"]]
+    wanted = st.session_state["layer"]
+    st.session_state["role"] = layers[min(layers, key=lambda one: abs((one or 0) - wanted))]
+
+
+def pick_cut(full: int, even: int) -> int:
+    """The rank of the cut, also by number; the break-even rank where nothing was said."""
+    if "cut" in st.session_state:
+        st.session_state["cut"] = max(1, min(st.session_state["cut"], full))
+    return int(st.number_input("Cut at rank", 1, full, min(even, full), key="cut",
+                               help=f"Drag the orange line, or say it here. Break-even is {even}.", **KEPT))  # fmt: skip
+
+
+def take_to_trade_offs(role: str, cut: int) -> None:
+    """The cut as a setting, measured in full on the page of trade-offs."""
+    if st.button("Apply this cut", icon=":material/arrow_forward:", width="stretch",
+                 help="Take it to Trade-offs as a recipe: this matrix at this rank."):  # fmt: skip
+        load_recipe(cut_recipe(role, cut))
+        st.switch_page("pages/trade_offs.py")
+
+
+def released(rank: int) -> None:
+    """The drag is over: the controls outside the fragment follow."""
+    st.session_state.update(cut=rank, picked=True)
+
+
+# The sentence
+
+
+def sentence(view: View) -> str:
+    """What the settings do to this matrix, and to the model."""
+    rows, columns = view.model.matrices[view.role].shape
+    opening = f"{view.role} ({rows} × {columns})"
+    if view.found is None:
+        return f"{opening} cut at rank {view.cut} …"
+    found, cut = view.found.before, view.cut
+    told = [
+        f"{opening} cut at rank {cut} keeps {found.energy(cut):.1%} of the energy in {found.numbers(cut):.2f}× the numbers"
+    ]
+    told[0] += ", a loss above break-even" if found.numbers(cut) > 1 else ""
+    told.append(f"relative error {found.error(cut):.1%}")
+    told += [quality_words(point) for point in quality_of(view).points.values()]
+    return "; ".join(told) + "."
+
+
+def quality_of(view: View) -> Explored:
+    """What is known of the model with this cut."""
+    return (view.quality.latest if view.quality else None) or Explored()
+
+
+# One matrix
+
+
+def known_cuts(view: View, tried: Ticket | None) -> list[CutQuality]:
+    """Every cut of this matrix that was measured, also those that were only passed through."""
+    kept: dict[int, CutQuality] = st.session_state.setdefault("cuts", {}).setdefault(
+        (view.model.name, view.role, *view.sources[:1]), {}
+    )
+    kept |= (tried.latest if tried else None) or {}
+    first = next(iter(quality_of(view).points.values()), None)
+    if first is not None:
+        kept[view.cut] = cut_quality(first, view.cut)
+    return on_one_base(kept.values())
+
+
+def one_matrix(view: View, tried: Ticket | None) -> None:
+    """The spectrum under a cut that one drags, and the formula with its numbers."""
+    if view.found is None:
+        st.progress(0.0, f"Singular values of {view.role} …")
+        return
+    cuts = known_cuts(view, tried)
+    ranks = ladder(view.found.before.full)
+    doing = f"measuring rank {len(tried.latest or {}) + 1} of {len(ranks)}" if tried and tried.pending else ""
+    reason = "" if view.sources else "this model has no head to score"
+    loss = loss_of(cuts, source_words(view.sources[0]) if view.sources else "any text", doing, reason)
+    spectrum_cut(view.role, view.found, view.cut, axis_of(view.recipe), loss, released)
+    told, saved = st.columns([4, 1], vertical_alignment="center")
+    with told:
+        formula(view, view.found)
+    with saved:
+        downloads(lambda: picture(view, cuts), "spectrum", sentence(view))
+
+
+def picture(view: View, cuts: list[CutQuality]) -> object:
+    """The same picture as a slide."""
+    assert view.found is not None
+    before, after = view.found.before, view.found.after
+    points = [(one.rank, one.value, one.low, one.high) for one in cuts]
+    score = "accuracy" if cuts and cuts[0].labelled else "perplexity"
+    return spectrum(
+        before.sigma.tolist(), view.cut, before.edge, before.break_even, view.provenance, name=view.role,
+        random=random_spectrum(before.sigma, before.shape).tolist(), after=after.sigma.tolist() if after else None,
+        after_colour=AXIS_COLOURS[axis_of(view.recipe)], losses=points, base=cuts[0].base if cuts else 1.0, score=score,
+    )  # fmt: skip
+
+
+def formula(view: View, found: Compared) -> None:
+    """W = U Vᵀ with the numbers on screen, and what the setting does to this matrix."""
+    (m, n), r, before = found.before.shape, view.cut, found.before
+    st.markdown(
+        rf"$W_{{{m}\times{n}}}\approx U_{{{m}\times{r}}}\,V_{{{n}\times{r}}}^\top$: "
+        rf"$r(m+n)={r}\cdot{m + n:,}={r * (m + n):,}$ numbers for $mn={m * n:,}$. Break-even "
+        rf"$\lfloor mn/(m+n)\rfloor={before.break_even}$. Stable rank {before.stable:.1f}, entropy rank {before.entropy:.0f} of "
+        rf"{before.full}; 90 % of the energy at rank {before.rank_of(0.9)}, 99 % at {before.rank_of(0.99)}."
+    )  # fmt: skip
+    if found.after is not None:
+        st.caption(f"After the setting, {recipe_words(view.recipe)}: the matrix moved by {found.change:.1%} of its norm; stable "
+                   f"rank {found.after.stable:.1f}, entropy rank {found.after.entropy:.0f}.")  # fmt: skip
+    elif view.recipe and Recipe.parse(view.recipe).rules and not view.spectrum.pending:
+        st.caption("The setting to compare with leaves this matrix alone.")
+
+
+def axis_of(recipe: str) -> str:
+    """Whose hue the changed spectrum has."""
+    axes = {axis for rule in Recipe.parse(recipe).rules for axis, step in rule.steps.items() if step}
+    return axes.pop() if len(axes) == 1 else "combined"
+
+
+# All layers
+
+
+def all_layers(view: View, ticket: Ticket) -> None:
+    """A rank of every matrix over layer and kind, and the spectra of one kind over depth."""
+    found: Layers | None = ticket.latest
+    if ticket.error is not None:
+        st.error(str(ticket.error))
+        return
+    if ticket.pending or found is None:
+        done, total = (found.done, found.total) if found else (0, 1)
+        st.progress(
+            done / total, f"Singular values, matrix by matrix: {done} of {total}" if found else "Singular values …"
+        )
+    if found is not None and found.before:
+        heat_map(view, found)
+        by_depth(view, found)
+
+
+def heat_map(view: View, found: Layers) -> None:
+    """A quantity of every matrix; a click selects the matrix."""
+    which, side = st.columns([2, 3], vertical_alignment="bottom")
+    name = which.selectbox("Quantity", list(QUANTITIES), key="quantity", help="What each cell shows.", **KEPT)
+    quantity = QUANTITIES[name]
+    shown = "before"
+    if found.after:
+        shown = side.segmented_control("Side", SIDES, default="before", required=True, key="side", **KEPT) or "before"
+    before = {role: quantity.of(one) for role, one in found.before.items()}
+    after = before | {role: quantity.of(one) for role, one in found.after.items()}
+    values = {"before": before, "after": after, "difference": {role: after[role] - before[role] for role in before}}[
+        shown
+    ]
+    table, roles, kinds, layers = layered(values)
+    title = quantity.name.capitalize() + ("" if shown == "before" else f", {shown}")
+    chart(rank_map(table, roles, kinds, layers, view.role, title, every_provenance(view), ratio=not quantity.share,
+                   difference=shown == "difference"),
+          "rank-map", sentence(view), on_select=matrix_clicked, selection_mode="points")  # fmt: skip
+    st.caption(f"{quantity.name.capitalize()}: {quantity.meaning}. A click on a cell selects its matrix.")
+
+
+def matrix_clicked() -> None:
+    """A click on a cell selects its matrix."""
+    chosen = st.session_state["chart-rank-map"]["selection"]["points"]
+    if chosen and chosen[0].get("customdata"):
+        st.session_state.update(role=str(chosen[0]["customdata"][0]), picked=True)
+
+
+def by_depth(view: View, found: Layers) -> None:
+    """The spectra of the selected kind, layer upon layer."""
+    kind, layer = kind_and_layer(view.role)
+    sigma = {
+        one: found.before[role].sigma.tolist()
+        for one, role in by_kind(found.before).get(kind, {}).items()
+        if one is not None
+    }
+    if sigma:
+        chart(
+            spectra_by_depth(list(sigma.values()), list(sigma), kind, layer, every_provenance(view)),
+            "depth",
+            sentence(view),
+        )
+
+
+def every_provenance(view: View) -> str:
+    """Where the numbers of all layers come from."""
+    setting = f" · setting {Recipe.parse(view.recipe).short()}"
+    return f"{view.model.name} · singular values in float64{setting} · Reparam Explorer"
+
+
+# Alternating least squares
+
+
+def alternating(view: View, ticket: Ticket) -> None:
+    """How ALS falls towards the SVD's optimum, which no factors of this rank can beat."""
+    losses: list[float] = ticket.latest or []
+    if ticket.error is not None:
+        st.error(str(ticket.error))
+        return
+    if view.found is None or not losses:
+        st.progress(0.0, "Solving for each factor in turn …")
+        return
+    sigma, r, (m, n) = view.found.before.sigma, view.cut, view.found.before.shape
+    optimum = view.found.before.error(r) ** 2
+    if ticket.pending:
+        st.progress(min(1.0, len(losses) / 30), f"Round {len(losses)} of 30 at most")
+    left, right = st.columns(2)
     with left:
-        chart(spectrum(sigma.tolist(), cut, random_edge(model.weight(role)), provenance), "spectrum")
+        chart(als_convergence(losses, optimum, r, view.provenance), "als", sentence(view))
     with right:
-        losses = als_losses(model.sha256, role, cut, model)
-        chart(als_convergence(losses, relative_error(sigma, cut) ** 2, provenance), "als")
+        chart(als_excess(losses, optimum, convergence_rate(sigma, r), view.provenance), "als-excess", sentence(view))
+    st.markdown(
+        rf"**Eckart–Young**: of all $U\,V^\top$ with $U$ {m} × {r} and $V$ {n} × {r}, none is nearer to $W$ than the first {r} "
+        rf"singular values with their vectors: $\min\lVert W-UV^\top\rVert^2/\lVert W\rVert^2=\sum_{{i>{r}}}\sigma_i^2/\sum_i\sigma_i^2"
+        rf"={optimum:.4f}$. Alternating least squares knows no singular values: it starts at random, solves for $U$ with $V$ "
+        rf"fixed, then for $V$ with $U$ fixed, and still falls to the same optimum; in the long run by "
+        rf"$(\sigma_{{r+1}}/\sigma_r)^4={convergence_rate(sigma, r):.3f}$ a round, slowly where the spectrum is flat at the cut."
+    )  # fmt: skip
 
 
-def show_layers(model: Model) -> None:
-    """A rank of every matrix of the blocks, layer by kind."""
-    import torch
+# The page
 
-    roles = [role for role, one in model.matrices.items() if one.compressed_by_default]
-    kinds = sorted({".".join(role.split(".")[-2:]) for role in roles})
-    layers = list(dict.fromkeys(role.rsplit(".", 2)[0] for role in roles))
-    progress = st.progress(0.0, "Singular values of every matrix, once")
-    share: dict[str, float] = {}
-    for index, role in enumerate(roles):
-        sigma = torch.tensor(sigma_of(model.sha256, role, model), dtype=torch.float64)
-        share[role] = entropy_rank(sigma) / len(sigma)
-        progress.progress((index + 1) / len(roles))
-    progress.empty()
-    values = [[share.get(f"{layer}.{kind}", float("nan")) for kind in kinds] for layer in layers]
-    chart(rank_heatmap(values, layers, kinds, "Entropy rank as a share of full rank", model.name), "ranks")
+
+def asked(model: Model, role: str, recipe: str, cut: int, sources: list[str]) -> View:
+    """The jobs of every view: the spectrum, and the model's score at exactly this cut."""
+    spectra = ask("spectrum", (model.name, role, recipe), lambda own: compared_spectrum(model, role, recipe, own))
+    quality = ask("cut", (model.name, role, cut, tuple(sources)),
+                  lambda own: explored(model, cut_recipe(role, cut), sources, own)) if sources else None  # fmt: skip
+    return View(model, role, recipe, cut, sources, spectra, quality)
+
+
+def job_of(name: str, view: View) -> tuple[Ticket | None, Callable[[], None]]:
+    """The chosen view's own job, and how it is drawn."""
+    model, role = view.model, view.role
+    if name == VIEWS[1]:
+        layers = ask(
+            "layers", (model.name, view.recipe), lambda own: compared_layers(model, view.recipe, own), "background"
+        )
+        return layers, partial(all_layers, view, layers)
+    if name == VIEWS[2]:
+        losses = ask(
+            "als", (model.name, role, view.cut), lambda own: als_losses(model, role, view.cut, own), "background"
+        )
+        return losses, partial(alternating, view, losses)
+    full = min(model.matrices[role].shape)
+    tried = ask("cuts", (model.name, role, *view.sources[:1]),
+                lambda own: cut_qualities(model, role, view.sources[0], ladder(full)), "background") if view.sources else None  # fmt: skip
+    return tried, partial(one_matrix, view, tried)
+
+
+def draw(view: View, rest: Callable[[], None]) -> None:
+    """The sentence, then the chosen view."""
+    if st.session_state.pop("picked", False):
+        st.rerun()  # what was picked in this fragment moves the controls outside it
+    failed = next(
+        (one.error for one in (view.spectrum, view.quality) if one is not None and one.error is not None), None
+    )
+    if failed is not None:
+        st.error(str(failed))
+        return
+    st.markdown(f"#### {sentence(view)}")
+    rest()
 
 
 def page() -> None:
-    """Which matrix, then its spectrum; or all of them."""
-    st.title("Spectra")
+    """Controls → jobs → the chosen view."""
+    take_own_source()
+    title, which, buttons = st.columns([2, 5, 3], vertical_alignment="center")
+    title.title("Spectra")
     model = pick_model()
-    roles = [role for role, one in model.matrices.items() if min(one.shape) > 1]
-    first = next(index for index, role in enumerate(roles) if model.matrices[role].compressed_by_default)
-    with st.sidebar:
-        role = st.selectbox("Matrix", roles, first, key="role", bind="query-params", help="Roles, not module names.")
-    one, every = st.tabs(["One matrix", "All layers"])
-    with one:
-        show_matrix(model, role)
-    with every:
-        if st.toggle("Compute every matrix", help="A few seconds for the small models, half a minute for SmolLM2."):
-            show_layers(model)
+    sources = pick_sources(model)
+    chosen = which.segmented_control("View", VIEWS, default=VIEWS[0], required=True, key="view",
+                                     label_visibility="collapsed", **KEPT) or VIEWS[0]  # fmt: skip
+    matrix, cut_at, apply_it = st.columns([5, 2, 2], vertical_alignment="bottom")
+    with matrix:
+        role = pick_matrix(model)
+    shape = model.matrices[role].shape
+    with cut_at:
+        cut = pick_cut(min(shape), max(1, shape[0] * shape[1] // sum(shape)))
+    with apply_it:
+        take_to_trade_offs(role, cut)
+    with st.expander("A setting to compare with: before and after", icon=":material/compare_arrows:"):
+        recipe = pick_recipe(model)
+    with buttons, st.container(horizontal=True, horizontal_alignment="right", gap="small"):
+        undo_and_redo()
+    view = asked(model, role, recipe, cut, sources)
+    own, rest = job_of(chosen, view)
+    live(lambda: draw(view, rest), view.spectrum, view.quality, own, every=0.5)
 
 
-page()
+try:
+    page()
+except ReparamError as error:
+    st.error(str(error))

@@ -18,16 +18,21 @@ def chart(figure: go.Figure, name: str, heading: str = "", **selection: Any) -> 
     shown = in_the_dark(figure) if st.context.theme.type == "dark" else figure
     drawn = st.plotly_chart(shown, key=f"chart-{name}", config=export_config(name), theme=None,
                             alt=str(figure.layout.title.text), **selection)  # fmt: skip
-    with st.container(horizontal=True, horizontal_alignment="right", gap="small", key=f"save-{name}"):
-        for format, mime in FORMATS.items():
-            st.download_button(
-                format.upper(), _slide(figure, format, heading), f"{name}.{format}", mime, key=f"{format}-{name}",
-                type="tertiary", icon=":material/download:", on_click="ignore",
-                help="A slide of 1280 × 720 with title and provenance. The chart's own camera works without Chrome here.",
-            )  # fmt: skip
+    downloads(lambda: figure, name, heading)
     return drawn
 
 
-def _slide(figure: go.Figure, format: str, heading: str) -> Callable[[], bytes]:
+def downloads(make: Callable[[], go.Figure], name: str, heading: str = "") -> None:
+    """A figure's slide as SVG and PNG; it is made only when it is asked for."""
+    with st.container(horizontal=True, horizontal_alignment="right", gap="small", key=f"save-{name}"):
+        for format, mime in FORMATS.items():
+            st.download_button(
+                format.upper(), _slide(make, format, heading), f"{name}.{format}", mime, key=f"{format}-{name}",
+                type="tertiary", icon=":material/download:", on_click="ignore",
+                help="A slide of 1280 × 720 with title and provenance. The chart's own camera works without Chrome here.",
+            )  # fmt: skip
+
+
+def _slide(make: Callable[[], go.Figure], format: str, heading: str) -> Callable[[], bytes]:
     """Drawn only when it is asked for: a picture takes a moment."""
-    return lambda: rendered(figure, format, heading)
+    return lambda: rendered(make(), format, heading)

@@ -14,8 +14,23 @@ from reparam_core.jobs.exploring import (
     measured_so_far,
     swept,
 )
+from reparam_core.jobs.spectra import (
+    Compared,
+    CutQuality,
+    Layers,
+    als_losses,
+    compared_layers,
+    compared_spectrum,
+    cut_qualities,
+    cut_quality,
+    cut_recipe,
+    ladder,
+    on_one_base,
+    seen_roles,
+)
 
 __all__ = [
-    "LARGE", "Comparison", "Details", "Evaluator", "Explored", "Point", "Ticket", "compared", "conversed", "detailed", "evaluator", "explored",
-    "measured_so_far", "swept",
+    "LARGE", "Compared", "Comparison", "CutQuality", "Details", "Evaluator", "Explored", "Layers", "Point", "Ticket", "als_losses", "compared",
+    "compared_layers", "compared_spectrum", "conversed", "cut_qualities", "cut_quality", "cut_recipe", "detailed", "evaluator",
+    "explored", "ladder", "measured_so_far", "on_one_base", "seen_roles", "swept",
 ]  # fmt: skip

@@ -1,0 +1,57 @@
+"""A spectrum with a cut that the user drags: drawn in the browser, told on release."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import streamlit as st
+
+from reparam_core.jobs import Compared, CutQuality
+from reparam_core.measure.spectra import random_spectrum
+
+ASSETS = Path(__file__).parents[2] / "assets" / "components"
+HTML = '<div class="spectrum-cut"><div class="strip"></div><div class="picture"></div></div>'
+
+_mounted = st.components.v2.component(
+    "spectrum_cut",
+    html=HTML,
+    css=(ASSETS / "spectrum_cut.css").read_text(encoding="utf-8"),
+    js=(ASSETS / "spectrum_cut.js").read_text(encoding="utf-8"),
+)
+
+
+def spectrum_cut(role: str, found: Compared, cut: int, hue: str, loss: dict[str, Any] | None,
+                 released: Callable[[int], None]) -> None:  # fmt: skip
+    """The spectrum, its cut and what the cut costs; `released` hears of a new cut."""
+    before = found.before
+    data = {
+        "role": role, "shape": before.shape, "sigma": _short(before.sigma.tolist()), "cut": cut, "even": before.break_even,
+        "edge": before.edge, "above": before.above_edge, "random": _short(random_spectrum(before.sigma, before.shape).tolist()),
+        "after": _short(found.after.sigma.tolist()) if found.after else None, "hue": hue, "loss": loss,
+        "theme": st.context.theme.type,
+    }  # fmt: skip
+
+    def heard() -> None:
+        rank = st.session_state["spectrum-cut"]["released"]
+        if rank is not None:
+            released(int(rank))
+
+    _mounted(key="spectrum-cut", data=data, on_released_change=heard)
+
+
+def _short(values: Sequence[float]) -> list[float]:
+    """Six digits are more than a screen shows."""
+    return [float(f"{value:.6g}") for value in values]
+
+
+def loss_of(points: Sequence[CutQuality], source: str, doing: str = "", reason: str = "") -> dict[str, Any]:
+    """What the model scores at the cuts measured so far, as the picture takes it."""
+    labelled = bool(points and points[0].labelled)
+    return {
+        "name": "accuracy" if labelled else "perplexity", "source": source, "labelled": labelled,
+        "base": points[0].base if points else None, "points": [asdict(one) for one in points],
+        "doing": doing, "reason": reason,
+    }  # fmt: skip

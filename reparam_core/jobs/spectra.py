@@ -1,0 +1,188 @@
+"""What the spectra page asks of the evaluator: singular values, what a cut costs the model, and how ALS converges."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+
+from torch import Tensor
+
+from reparam_core.apply import CancelledError, apply, single_threaded
+from reparam_core.jobs.evaluator import Ticket
+from reparam_core.jobs.exploring import Point, built, explored
+from reparam_core.measure.spectra import Spectrum, singular_values
+from reparam_core.methods.rank.als import ALS
+from reparam_core.models import Model
+from reparam_core.recipes import Recipe
+from reparam_core.store import key, store
+
+LADDER = (1 / 4, 1 / 2, 1 / 16, 3 / 4, 1 / 8, 3 / 8, 1 / 32, 1 / 64)  # shares of full rank, coarse to fine
+HIGHEST = 1e300  # perplexity: above it float64 ends, and no cliff is told from another
+
+
+@dataclass(frozen=True)
+class Compared:
+    """A matrix's spectrum before and, where the setting changes it, after."""
+
+    before: Spectrum
+    after: Spectrum | None = None
+    change: float | None = None  # ‖W − W′‖ / ‖W‖
+
+
+@dataclass(frozen=True)
+class Layers:
+    """The spectra found so far, of so many matrices."""
+
+    total: int
+    before: Mapping[str, Spectrum] = field(default_factory=dict)
+    after: Mapping[str, Spectrum] = field(default_factory=dict)  # of the matrices that the setting changes
+
+    @property
+    def done(self) -> int:
+        """How many of them are found."""
+        return len(self.before) + len(self.after)
+
+
+@dataclass(frozen=True)
+class CutQuality:
+    """What the model scores where one matrix alone is cut at a rank."""
+
+    rank: int
+    value: float  # perplexity, or accuracy where the source is labelled
+    base: float
+    low: float | None  # 95 % interval of the value, paired with the base
+    high: float | None
+    labelled: bool
+    final: bool
+    significant: bool
+
+
+def seen_roles(model: Model) -> list[str]:
+    """The matrices that have a spectrum to speak of: all but single rows and columns."""
+    return [role for role, one in model.matrices.items() if min(one.shape) > 1]
+
+
+def cut_recipe(role: str, rank: int) -> str:
+    """This matrix alone at this rank, by the SVD."""
+    return json.dumps({"rules": [{"where": role, "rank": {"method": "svd", "rank": rank}}]})
+
+
+def recipes_by_role(model: Model, recipe: str) -> dict[str, Recipe]:
+    """What a recipe does to each matrix that it changes, as a recipe for that matrix alone."""
+    parsed = Recipe.parse(recipe)
+    plan = parsed.resolve({role: one.compressed_by_default for role, one in model.matrices.items()})
+    storage = {} if parsed.storage is None else {"storage": parsed.storage}
+    rules = {
+        role: {"where": role} | {axis: one.as_json() for axis, one in steps.items()} for role, steps in plan.items()
+    }
+    return {role: Recipe.parse({"rules": [rule]} | storage) for role, rule in rules.items()}
+
+
+def spectrum_of(model: Model, role: str) -> Spectrum:
+    """The singular values of a matrix, computed once."""
+    name = key(spectrum=model.sha256, role=role)
+    kept = store().prepared(name, lambda: {"sigma": _singular_values(model.weight(role))})
+    return Spectrum(model.matrices[role].shape, kept["sigma"])
+
+
+def spectrum_after(model: Model, role: str, recipe: str, own: Recipe, ticket: Ticket | None = None) -> Compared:
+    """The spectrum before and after a setting, of which `own` is what it does to this matrix; computed once."""
+    # A method that looks at more than this matrix makes the whole recipe the setting's identity.
+    alone = all(step.method.unit == "matrix" for rule in own.rules for step in rule.steps.values() if step)
+    wanted = own if alone else Recipe.parse(recipe)
+
+    def make() -> dict[str, Tensor]:
+        setting = apply(model, own) if alone else built(model, wanted, ticket)
+        weight, changed = model.weight(role), setting.forms[role].dense()
+        return {"sigma": _singular_values(changed), "change": (weight - changed).norm() / weight.norm()}
+
+    kept = store().prepared(key(spectrum=model.sha256, role=role, recipe=wanted.canonical), make)
+    before = spectrum_of(model, role)
+    return Compared(before, Spectrum(before.shape, kept["sigma"]), float(kept["change"]))
+
+
+def _singular_values(weight: Tensor) -> Tensor:
+    """One LAPACK thread: two on two busy cores can stall."""
+    with single_threaded():
+        return singular_values(weight)
+
+
+def compared_spectrum(model: Model, role: str, recipe: str, ticket: Ticket | None = None) -> Iterator[Compared]:
+    """Before, then before and after."""
+    yield Compared(spectrum_of(model, role))
+    own = recipes_by_role(model, recipe).get(role)
+    if own is not None:
+        yield spectrum_after(model, role, recipe, own, ticket)
+
+
+def compared_layers(model: Model, recipe: str, ticket: Ticket | None = None) -> Iterator[Layers]:
+    """Every matrix of the layers before, one after the other, then those that the setting changes after."""
+    changed = recipes_by_role(model, recipe)
+    roles = [role for role in seen_roles(model) if model.matrices[role].compressed_by_default]
+    before, after = dict[str, Spectrum](), dict[str, Spectrum]()
+    total = len(roles) + sum(role in changed for role in roles)
+    for role in roles:
+        before[role] = spectrum_of(model, role)
+        yield Layers(total, dict(before))
+    for role in (role for role in roles if role in changed):
+        found = spectrum_after(model, role, recipe, changed[role], ticket).after
+        after |= {role: found} if found else {}
+        yield Layers(total, before, dict(after))
+
+
+def ladder(full: int) -> list[int]:
+    """The ranks at which a cut is tried, coarse to fine, and rank 1 at last."""
+    return list(dict.fromkeys([max(1, round(share * full)) for share in LADDER] + [1]))
+
+
+def cut_quality(point: Point, rank: int) -> CutQuality:
+    """A measured point as what it says of a cut."""
+    interval = point.accuracy_interval if point.labelled else point.perplexity_interval
+    value, base = ((point.accuracy, point.base_accuracy) if point.labelled
+                   else (min(point.perplexity, HIGHEST), point.base_perplexity))  # fmt: skip
+    low, high = (base + interval[0], base + interval[1]) if interval else (None, None)
+    return CutQuality(rank, value, base, low, high, point.labelled, point.final, point.significant)
+
+
+def on_one_base(cuts: Iterable[CutQuality]) -> list[CutQuality]:
+    """By rank, beside one base: an estimate, scored on fewer tokens, keeps its distance to the base on those."""
+    ordered = sorted(cuts, key=lambda one: one.rank)
+    base = next((one.base for one in ordered if one.final), ordered[0].base if ordered else 0.0)
+    return [one if one.final else _rebased(one, base) for one in ordered]
+
+
+def _rebased(cut: CutQuality, base: float) -> CutQuality:
+    def moved(value: float | None) -> float | None:
+        if value is None:
+            return None
+        return value - cut.base + base if cut.labelled else value * base / cut.base
+
+    return replace(cut, value=moved(cut.value) or 0.0, base=base, low=moved(cut.low), high=moved(cut.high))
+
+
+def cut_qualities(model: Model, role: str, source: str, ranks: Iterable[int]) -> Iterator[dict[int, CutQuality]]:
+    """What the model scores at each of these cuts of one matrix, growing; what was measured before comes at once."""
+    found: dict[int, CutQuality] = {}
+    for rank in ranks:
+        for known in explored(model, cut_recipe(role, rank), [source]):
+            for point in known.points.values():
+                found = {**found, rank: cut_quality(point, rank)}
+            yield found
+
+
+def als_losses(model: Model, role: str, rank: int, ticket: Ticket | None = None) -> Iterator[list[float]]:
+    """‖W − UVᵀ‖² / ‖W‖² after every round of alternating least squares, growing; kept once it has converged."""
+    method = ALS()
+    name = key(als=model.sha256, role=role, rank=rank, method=method.identity())
+    kept = store().get(name)
+    if kept is not None:
+        yield kept["losses"]
+        return
+    losses: list[float] = []
+    for _, _, loss in method.rounds(model.weight(role).float(), rank):
+        losses = [*losses, loss]
+        if ticket is not None and not ticket.pending:
+            raise CancelledError
+        yield losses
+    store().put(name, {"losses": losses}, model=model.sha256, recipe=cut_recipe(role, rank))
