@@ -1,55 +1,224 @@
-"""Attention maps: a grid of thumbnails, and one head large."""
+"""Attention maps: thumbnails of every head, one head large, and a number of every head over layers and heads."""
 
 from __future__ import annotations
 
+import base64
+import html
+import io
+import math
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import plotly.graph_objects as go
+import torch
 from numpy.typing import NDArray
+from PIL import Image
+from plotly.colors import sample_colorscale
+from torch import Tensor
 
-from reparam_core.figures.theme import styled
+from reparam_core.figures.theme import RING, styled
+from reparam_core.measure.attention import HeadChange, View, habit, is_causal, signed_root
 
-THUMBNAIL = 24
-
-
-def attention_grid(maps: NDArray[np.float32], provenance: str) -> go.Figure:
-    """All heads of all layers in one picture: maps (layers, heads, T, T), each thumbnail on its own scale."""
-    layers, heads = maps.shape[:2]
-    tiles = np.stack([[_thumbnail(maps[layer, head]) for head in range(heads)] for layer in range(layers)])
-    size = THUMBNAIL + 2
-    picture = tiles.transpose(0, 2, 1, 3).reshape(layers * size, heads * size)
-    middle = (THUMBNAIL - 1) / 2
-    figure = go.Figure(go.Heatmap(z=picture, colorscale="Viridis", showscale=False, hoverinfo="skip"))
-    figure.update_xaxes(title="head", tickvals=[h * size + middle for h in range(heads)],
-                        ticktext=[str(h) for h in range(heads)], showgrid=False)  # fmt: skip
-    figure.update_yaxes(title="layer", tickvals=[i * size + middle for i in range(layers)],
-                        ticktext=[str(i) for i in range(layers)], autorange="reversed", showgrid=False)  # fmt: skip
-    return styled(figure, f"{layers} layers × {heads} heads", provenance, height=max(320, min(900, 60 * layers + 140)))
+SEQUENTIAL = "Viridis"
+LESS, MORE = (46, 122, 194), (214, 96, 50)  # blue and orange: told apart by colour-blind eyes, on light and on dark
+DIVERGING = [[0, f"rgba{(*LESS, 1)}"], [0.5, f"rgba{(*LESS, 0)}"], [0.5, f"rgba{(*MORE, 0)}"], [1, f"rgba{(*MORE, 1)}"]]
+LABELS = 34  # tokens that fit on an axis
+LONGEST_LABEL = 11  # characters of a token that are shown
+NUMBERED = 96  # heads up to which each cell holds its number
+NAMED = 0.25  # share of the weight from which a place is worth naming
+Picture = NDArray[np.uint8]  # (layers, heads, height, width); 0 nothing to see, else 1 to 255
 
 
-def _thumbnail(attention: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Mean-pooled to a fixed size, on a square-root scale up to the map's own maximum, with a dark rim."""
-    edges = [np.linspace(0, side, THUMBNAIL + 1) for side in attention.shape]
-    rows, columns = (one[:-1].astype(int) for one in edges)
-    pooled = np.add.reduceat(np.add.reduceat(attention, np.unique(rows), 0), np.unique(columns), 1)
-    wide = pooled[np.searchsorted(np.unique(rows), rows)][:, np.searchsorted(np.unique(columns), columns)]
-    tile = np.sqrt(wide / max(float(wide.max()), 1e-12)).astype(np.float32)
-    return np.pad(tile, ((0, 2), (0, 2)))
+def palette(signed: bool) -> NDArray[np.uint8]:
+    """(256, 4) colours with opacity: 0 is clear; differences fade out towards zero, so that they suit any ground."""
+    colours = np.zeros((256, 4), np.uint8)
+    if signed:
+        place = (np.arange(1, 256) - 128) / 127
+        colours[1:, :3] = np.where(place[:, None] < 0, LESS, MORE)
+        colours[1:, 3] = np.round(255 * np.abs(place).clip(0, 1))
+    else:
+        sampled = sample_colorscale(SEQUENTIAL, np.linspace(0, 1, 255).tolist(), colortype="tuple")
+        colours[1:, :3] = np.round(255 * np.array(sampled))
+        colours[1:, 3] = 255
+    return colours
 
 
-def attention_heatmap(attention: NDArray[np.float32], queries: Sequence[str], keys: Sequence[str], title: str,
-                      provenance: str, difference: bool = False) -> go.Figure:  # fmt: skip
-    """One head: attention (queries, keys); a difference on a map centred on zero."""
-    limit = float(np.abs(attention).max()) or 1.0
-    scale = {"colorscale": "RdBu_r", "zmid": 0, "zmin": -limit, "zmax": limit} if difference else {
-        "colorscale": "Viridis", "zmin": 0, "zmax": 1}  # fmt: skip
-    rows, columns = list(range(len(queries))), list(range(len(keys)))
-    figure = go.Figure(go.Heatmap(z=attention, x=columns, y=rows, **scale,
-                                  hovertemplate="query %{y}, key %{x}: %{z:.3f}<extra></extra>"))  # fmt: skip
-    figure.update_xaxes(
-        title="key", tickvals=columns, ticktext=list(keys), tickangle=-60, automargin=True, showgrid=False
+def sprite(tiles: Picture, signed: bool, rim: int = 0) -> str:
+    """All thumbnails in one PNG as a data address, layers downwards and heads to the right, with a clear rim."""
+    padded = np.pad(tiles, ((0, 0), (0, 0), (rim, rim), (rim, rim)))
+    layers, heads, height, width = padded.shape
+    picture = Image.fromarray(padded.transpose(0, 2, 1, 3).reshape(layers * height, heads * width), "P")
+    picture.putpalette(palette(signed).tobytes(), "RGBA")
+    written = io.BytesIO()
+    picture.save(written, "PNG", transparency=palette(signed)[:, 3].tobytes())
+    return "data:image/png;base64," + base64.b64encode(written.getvalue()).decode()
+
+
+def grid_figure(change: HeadChange, view: View, provenance: str) -> go.Figure:
+    """Every head of every layer as one picture for a slide; the longer of the two runs to the right."""
+    tiles, names = change.thumbnails[view].numpy(), ["layer", "head"]
+    if tiles.shape[0] > tiles.shape[1]:
+        tiles, names = tiles.swapaxes(0, 1), names[::-1]
+    rim = max(1, max(tiles.shape[2:]) // 24)
+    figure = go.Figure(go.Image(source=sprite(tiles, view == "difference", rim), hoverinfo="skip"))
+    axes = zip(names, tiles.shape[:2], tiles.shape[2:], strict=True)
+    down, right = ({"title": name, "tickvals": [index * (side + 2 * rim) + (side - 1) / 2 + rim for index in range(count)],
+                    "ticktext": [str(index) for index in range(count)]} for name, count, side in axes)  # fmt: skip
+    figure.update_yaxes(**down, scaleanchor=False).update_xaxes(**right)
+    styled(figure, grid_title(change, view), provenance, height=480)
+    return figure.update_xaxes(showgrid=False).update_yaxes(showgrid=False)
+
+
+def grid_title(change: HeadChange, view: View) -> str:
+    """What the thumbnails show of all heads together."""
+    layers, heads = change.divergence.shape
+    if view == "difference":
+        return most_moved_words(change)
+    bits = change.entropy[view]
+    return (f"{view.capitalize()}: {layers} layers × {heads} heads, from the narrowest ({float(bits.min()):.1f} bits) "
+            f"to the widest ({float(bits.max()):.1f} bits)")  # fmt: skip
+
+
+def most_moved_words(change: HeadChange) -> str:
+    """Which head moved most, and how the others did."""
+    layer, head = most_moved(change)
+    most, middle = float(change.divergence.max()), float(change.divergence.median())
+    if most == 0:
+        return "No head moves"
+    return f"Layer {layer} head {head} moves most: {most:.2f} bits; half of the {change.divergence.numel()} heads less than {middle:.2f}"
+
+
+def most_moved(change: HeadChange) -> tuple[int, int]:
+    """Layer and head of the largest divergence."""
+    layer, head = divmod(int(change.divergence.argmax()), change.divergence.shape[1])
+    return layer, head
+
+
+def head_figure(
+    change: HeadChange, view: View, selected: tuple[int, int], provenance: str, height: int = 440
+) -> go.Figure:
+    """One head large: a row is a query and says what share of its attention each key gets."""
+    signed = view == "difference"
+    weights, limit = _weights(change, view, selected)
+    end = math.sqrt(limit)
+    scale = {"colorscale": DIVERGING, "zmin": -end} if signed else {"colorscale": SEQUENTIAL, "zmin": 0}
+    queries, keys = _places(change.queries), _places(change.keys)
+    number = "%{customdata:+.3f}" if signed else "%{customdata:.3f}"
+    figure = go.Figure(go.Heatmap(
+        z=np.where(change.visible.numpy(), signed_root(weights).numpy(), np.nan), x=keys, y=queries, zmax=end, **scale,
+        customdata=weights.numpy(), colorbar=_colour_bar(limit, signed), hoverongaps=False,
+        hovertemplate=f"%{{y}} → %{{x}}: {number}<extra></extra>"))  # fmt: skip
+    styled(figure, head_title(change, view, selected), provenance, height=height)
+    _token_axes(figure, change)
+    figure.layout.annotations[-1].yshift = -10  # what hangs below an axis lies inside the frame here
+    return figure.update_layout(margin_l=6, margin_b=figure.layout.margin.b - 52)
+
+
+def _weights(change: HeadChange, view: View, selected: tuple[int, int]) -> tuple[Tensor, float]:
+    """What is drawn, and where its colours end: at the same weight before and after."""
+    before, after = change.before[selected].float(), change.after[selected].float()
+    if view == "difference":
+        return after - before, max(float((after - before).abs().max()), 1e-6)
+    return {"before": before, "after": after}[view], float(torch.maximum(before, after).max())
+
+
+def head_title(change: HeadChange, view: View, selected: tuple[int, int]) -> str:
+    """What one head looks at most, or how widely where that place has no name; as a difference, what moved most."""
+    name, causal = f"layer {selected[0]} head {selected[1]}", is_causal(change.visible)
+    if view == "difference":
+        return _moved_words(change, selected)
+    weights, bits = (
+        {"before": change.before, "after": change.after}[view][selected],
+        float(change.entropy[view][selected]),
     )
-    figure.update_yaxes(title="query", tickvals=rows, ticktext=list(queries), autorange="reversed", automargin=True,
-                        showgrid=False)  # fmt: skip
-    return styled(figure, title, provenance, height=480)
+    place, share = habit(weights, causal)
+    if share < NAMED:
+        return f"{view.capitalize()}, {name} spreads over {2**bits:.1f} keys on average ({bits:.1f} bits)"
+    return f"{view.capitalize()}, {name} gives {share:.0%} of its weight to {place} ({bits:.1f} bits)"
+
+
+def _moved_words(change: HeadChange, selected: tuple[int, int]) -> str:
+    name, moved = f"Layer {selected[0]} head {selected[1]}", float(change.divergence[selected])
+    difference = change.after[selected].float() - change.before[selected].float()
+    if moved == 0:
+        return f"{name} does not move: the setting gives the same weights"
+    query, key = divmod(int(difference.abs().argmax()), difference.shape[1])
+    return (f"{name} moves by {moved:.2f} bits, most where “{shown(change.queries[query])}” looks at "
+            f"“{shown(change.keys[key])}” ({float(difference[query, key]):+.2f})")  # fmt: skip
+
+
+def _places(tokens: Sequence[str]) -> list[str]:
+    """A token that occurs twice is two places: each carries its number."""
+    return [f"{index} {shown(token, 30)}" for index, token in enumerate(tokens)]
+
+
+def shown(token: str, most: int = LONGEST_LABEL) -> str:
+    """A token as an axis has it: a leading space as a dot, line ends as an arrow, long ones cut, tags harmless."""
+    text = token.replace("\n", "⏎").replace("\t", "⇥")
+    text = f"·{text[1:]}" if text.startswith(" ") else text
+    return html.escape(text if len(text) <= most else f"{text[: most - 1]}…", quote=False)
+
+
+def _token_axes(figure: go.Figure, change: HeadChange) -> None:
+    """Tokens on both axes, thinned out where they are many; the labels lie inside the plot's frame, above its footer."""
+    beside, below = (_longest(one) for one in (change.queries, change.keys))
+    size = 12 if max(len(change.keys), len(change.queries)) <= 24 else 11
+    common = {"tickfont": {"size": size}, "showgrid": False, "ticks": ""}
+    bottom = 0.075 + 0.0215 * below
+    figure.data[0].colorbar.update(len=1 - bottom, y=1, yanchor="top")
+    figure.update_xaxes(**common, **_ticks(change.keys), domain=[0.055 + 0.0145 * beside, 1], tickangle=-90,
+                        title={"text": "key: what is looked at", "standoff": 4})  # fmt: skip
+    figure.update_yaxes(**common, **_ticks(change.queries), domain=[bottom, 1], autorange="reversed",
+                        title={"text": "query: what looks", "standoff": 4})  # fmt: skip
+
+
+def _longest(tokens: Sequence[str]) -> int:
+    return max(len(html.unescape(shown(one))) for one in _thinned(tokens))
+
+
+def _ticks(tokens: Sequence[str]) -> dict[str, list[str]]:
+    return {"tickvals": _thinned(_places(tokens)), "ticktext": [shown(one) for one in _thinned(tokens)]}
+
+
+def _thinned(items: Sequence[str]) -> list[str]:
+    return list(items[:: math.ceil(len(items) / LABELS)])
+
+
+def _colour_bar(limit: float, signed: bool) -> dict[str, Any]:
+    """Ticks in weights, although the colours follow their roots."""
+    steps = [limit * share for share in (0, 0.05, 0.25, 0.5, 1)]
+    values = [-one for one in steps[:0:-1]] + steps if signed else steps
+    text = [f"{one:+.2g}" if signed and one else f"{one:.2g}" for one in values]
+    return {"tickvals": [math.copysign(math.sqrt(abs(one)), one) for one in values], "ticktext": text, "thickness": 10,
+            "outlinewidth": 0, "xpad": 4}  # fmt: skip
+
+
+def strip(values: Tensor, quantity: str, unit: str, selected: tuple[int, int], provenance: str,
+          signed: bool = False) -> go.Figure:  # fmt: skip
+    """A number of every head over layers and heads; the selected one ringed. The longer side runs to the right."""
+    turned = values.shape[0] > values.shape[1]
+    cells, (row, column) = (values.T, selected[::-1]) if turned else (values, selected)
+    end = float(values.abs().max()) or 1.0
+    scale = {"colorscale": DIVERGING, "zmin": -end} if signed else {"colorscale": "Cividis", "zmin": 0}
+    down, right = ("head", "layer") if turned else ("layer", "head")
+    number = "%{z:+.2f}" if signed else "%{z:.2f}"
+    figure = go.Figure(go.Heatmap(
+        z=cells.numpy(), **scale, zmax=end, xgap=1, ygap=1, texttemplate=number if values.numel() <= NUMBERED else None,
+        colorbar={"thickness": 10, "outlinewidth": 0, "xpad": 4},
+        hovertemplate=f"{down} %{{y}}, {right} %{{x}}: {number} {unit}<extra></extra>"))  # fmt: skip
+    figure.add_shape(type="rect", x0=column - 0.5, x1=column + 0.5, y0=row - 0.5, y1=row + 0.5,
+                     line={"color": RING, "width": 3})  # fmt: skip
+    steps = [math.ceil(side / 16) for side in cells.shape]
+    figure.update_yaxes(title=down, autorange="reversed", dtick=steps[0]).update_xaxes(title=right, dtick=steps[1])
+    styled(figure, strip_title(values, quantity, unit), provenance, height=360)
+    return figure.update_xaxes(showgrid=False).update_yaxes(showgrid=False)
+
+
+def strip_title(values: Tensor, quantity: str, unit: str) -> str:
+    """Which head has most of it, which least, and the mean."""
+    most, least = (divmod(int(one), values.shape[1]) for one in (values.argmax(), values.argmin()))
+    if values.max() == values.min():
+        return f"{quantity}: {float(values.max()):.2f} {unit} in every head"
+    return (f"{quantity}: from {float(values.min()):.2f} (layer {least[0]} head {least[1]}) to {float(values.max()):.2f} {unit} "
+            f"(layer {most[0]} head {most[1]}), {float(values.mean()):.2f} on average")  # fmt: skip

@@ -1,5 +1,6 @@
 """The interactive evaluator, and what pages ask of it."""
 
+from reparam_core.jobs.attention import Attended, attended
 from reparam_core.jobs.evaluator import Evaluator, Ticket, evaluator
 from reparam_core.jobs.exploring import (
     LARGE,
@@ -30,7 +31,7 @@ from reparam_core.jobs.spectra import (
 )
 
 __all__ = [
-    "LARGE", "Compared", "Comparison", "CutQuality", "Details", "Evaluator", "Explored", "Layers", "Point", "Ticket", "als_losses", "compared",
-    "compared_layers", "compared_spectrum", "conversed", "cut_qualities", "cut_quality", "cut_recipe", "detailed", "evaluator",
+    "LARGE", "Attended", "Compared", "Comparison", "CutQuality", "Details", "Evaluator", "Explored", "Layers", "Point", "Ticket", "als_losses", "attended",
+    "compared",    "compared_layers", "compared_spectrum", "conversed", "cut_qualities", "cut_quality", "cut_recipe", "detailed", "evaluator",
     "explored", "ladder", "measured_so_far", "on_one_base", "seen_roles", "swept",
 ]  # fmt: skip
