@@ -138,7 +138,7 @@ def _ask_for_sweep(name: str) -> None:
 
 def _minutes(quality: Ticket) -> str:
     """How long a sweep takes, from what one setting took."""
-    seconds = [point.seconds for point in (quality.latest or Explored()).points.values() if point.final]
+    seconds = [point.seconds for point in (quality.latest or Explored()).points.values() if point.final and point.seconds]
     return f", about {max(1, round(max(seconds) * len(SWEPT) / 60))} min" if seconds else ""
 
 

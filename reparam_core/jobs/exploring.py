@@ -170,6 +170,7 @@ def explored(model: Model, recipe: str, sources: Sequence[str], ticket: Ticket |
         point = _point(setting, parsed, quality, time.perf_counter() - started)
         if quality.final:
             _keep(model, parsed, quality.evaluation, point)
+            _keep_base(model, quality)
         if quality.final or _enough(quality, model):
             points[quality.evaluation.name] = point
         known = {one.name: points[one.name] for one in asked if one.name in points}
@@ -254,6 +255,14 @@ def _read(value: Mapping[str, Any]) -> Point | None:
 def _keep(model: Model, recipe: Recipe, asked: Evaluation, point: Point) -> None:
     value = asdict(point) | {"seen": time.time()}
     store().put(_name(model, recipe, asked), value, model=model.sha256, recipe=recipe.canonical)
+
+
+def _keep_base(model: Model, quality: Quality) -> None:
+    """Whoever measures a setting has measured the base beside it: every chart has its starting point."""
+    untouched = base(model, exploring_dtype(model))
+    if _kept(model, untouched.recipe, quality.evaluation) is None:
+        point = _point(untouched, untouched.recipe, replace(quality, setting=quality.base), 0.0)
+        _keep(model, untouched.recipe, quality.evaluation, point)
 
 
 def _point(setting: Setting, recipe: Recipe, found: Quality, seconds: float) -> Point:
