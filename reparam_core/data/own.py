@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import tempfile
 from pathlib import Path
 
 from reparam_core.data.labelled import parsed
@@ -37,9 +38,10 @@ def keep_own(content: bytes, suffix: str) -> Path:
     path = folder() / f"own-{hashlib.sha256(content).hexdigest()[:8]}{suffix}"
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        aside = path.with_suffix(".new")
-        aside.write_text(text, encoding="utf-8")
-        os.replace(aside, path)
+        with tempfile.TemporaryDirectory(dir=path.parent) as aside:  # each session its own: both may keep the same
+            written = Path(aside, path.name)
+            written.write_bytes(text.encode())
+            os.replace(written, path)
     except OSError as error:
         raise ReparamError(f"It could not be kept: {error.strerror}.", "Make room on the disk.") from None
     return path

@@ -1,0 +1,72 @@
+"""The user's own texts and tables are kept by content, whole or not at all."""
+
+import os
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from reparam_core import store
+from reparam_core.data import keep_own, own_sources, table, text
+from reparam_core.data.own import MOST_BYTES, SHOWN
+from reparam_core.errors import ReparamError
+
+TABLE = b"text,label\nA fine film.,positive\nA dull film.,negative\n"
+
+
+@pytest.fixture(autouse=True)
+def own_store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.setenv("REPARAM_CACHE", str(tmp_path / "cache"))
+    store.reopen()
+    yield
+    store.reopen()
+
+
+def test_the_same_content_is_the_same_file() -> None:
+    one, again, other = (keep_own(content, ".txt") for content in (b"The same.", b"The same.", b"Another."))
+    assert one == again != other
+    assert text(str(one)).content == "The same."
+    assert own_sources(".csv") == []
+
+
+def test_a_table_is_checked_before_it_is_kept() -> None:
+    assert [row.answer for row in table(str(keep_own(TABLE, ".csv"))).rows] == ["positive", "negative"]
+    with pytest.raises(ReparamError, match="column of texts"):
+        keep_own(b"a,b\n1,2\n", ".csv")
+    assert len(own_sources(".csv")) == 1
+
+
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [(b" \n\t", "is empty"), (b"\xff\xfe\x00", "not UTF-8"), (b"x" * (MOST_BYTES + 1), "at most 20 MB")],
+)
+def test_what_cannot_be_kept_leaves_nothing_behind(content: bytes, told: str) -> None:
+    with pytest.raises(ReparamError, match=told):
+        keep_own(content, ".txt")
+    assert own_sources(".txt") == []
+
+
+def test_the_newest_come_first_and_not_all_of_them() -> None:
+    for index in range(SHOWN + 3):
+        os.utime(keep_own(f"Text {index}.".encode(), ".txt"), (index, index))
+    shown = [text(one).content for one in own_sources(".txt")]
+    assert shown == [f"Text {index}." for index in range(SHOWN + 2, 2, -1)]
+
+
+def test_two_sessions_may_keep_the_same_at_once() -> None:
+    with ThreadPoolExecutor(8) as threads:
+        paths = set(threads.map(lambda _: keep_own(b"The same. " * 10_000, ".txt"), range(32)))
+    (path,) = paths
+    assert path.read_bytes() == b"The same. " * 10_000
+    assert [one.name for one in path.parent.iterdir()] == [path.name]
+
+
+def test_a_full_disk_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("reparam_core.data.own.os.replace", full)
+    with pytest.raises(ReparamError, match="No space left on device"):
+        keep_own(b"A text.", ".txt")
+    assert own_sources(".txt") == []

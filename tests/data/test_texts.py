@@ -1,0 +1,57 @@
+"""The shipped texts are there and apart from each other; a user's file is read as people write files."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from reparam_core.data import ENTRIES, text
+from reparam_core.errors import ReparamError
+
+
+@pytest.mark.parametrize("name", ENTRIES)
+def test_every_shipped_text_is_there_and_the_same_each_time(name: str) -> None:
+    found = text(name)
+    assert len(found.content) > 50_000
+    assert text(name).sha256 == found.sha256
+    assert "\ufffd" not in found.content
+    assert ENTRIES[name].title
+
+
+def sentences(name: str) -> set[str]:
+    return {one for one in re.split(r"(?<=[.?!])\s+|\n", text(name).content) if len(one) > 80}
+
+
+def test_what_is_scored_is_in_no_training_text() -> None:
+    trained = sentences("addresses-train") | sentences("mixture")
+    assert not sentences("reviews") & trained
+    held_out = sentences("addresses")
+    assert len(held_out & trained) < 0.005 * len(held_out)  # presidents quote themselves
+
+
+@pytest.mark.parametrize("written", ["The Congress.\nÄ 京", "\ufeffThe Congress.\nÄ 京", "The Congress.\r\nÄ 京"])
+def test_marks_and_line_ends_of_other_systems_are_no_text(written: str, tmp_path: Path) -> None:
+    file = tmp_path / "mine.txt"
+    file.write_bytes(written.encode())
+    assert text(str(file)).content == "The Congress.\nÄ 京"
+    assert text(str(file)).name == "mine.txt"
+
+
+def test_a_shipped_name_is_the_shipped_text_whatever_lies_in_this_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "moby-dick").write_text("mine", encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    assert text("moby-dick").content != "mine"
+    assert text("./moby-dick").content == "mine"
+
+
+@pytest.mark.parametrize("name", ["no-such-text", "a" * 400, "", "nul\0", "/no/such/file"])
+def test_what_is_no_text_names_the_known_ones(name: str) -> None:
+    with pytest.raises(ReparamError, match="Known: addresses, moby-dick"):
+        text(name)
+
+
+def test_a_folder_is_no_text(tmp_path: Path) -> None:
+    with pytest.raises(ReparamError, match="cannot be read"):
+        text(str(tmp_path))
