@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import gc
 import hashlib
 import json
 import sys
@@ -49,7 +50,13 @@ def load(name: str | Path, progress: Progress | None = None) -> Model:
 
 
 def _give_back() -> None:
-    """What reading left behind goes back to the system: a quarter of a model's size; where the C library can."""
+    """What reading left behind goes back to the system: a quarter of a model's size; where the C library can.
+
+    What lives as long as the process leaves the garbage collector's rounds: one over all of it stops every thread for
+    a quarter of a second, in the midst of whatever a slider asked for.
+    """
+    gc.collect()
+    gc.freeze()
     if sys.platform == "linux":
         with suppress(OSError, AttributeError):
             ctypes.CDLL("libc.so.6").malloc_trim(0)

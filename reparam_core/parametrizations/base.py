@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import prod
 from typing import Any, ClassVar
 
@@ -28,6 +28,11 @@ class Leaf:
     path: str
     weight: Tensor  # (out, in)
     mask: Tensor | None = None
+    storage: torch.dtype | None = None  # to which its numbers are rounded already
+
+    def below(self, name: str) -> Leaf:
+        """The same leaf as a part called `name` of a form sees it."""
+        return replace(self, path=f"{name}.{self.path}".removesuffix("."))
 
 
 class Parametrization(nn.Module, ABC):

@@ -11,7 +11,7 @@ from reparam_core.parametrizations.base import Layout, Leaf, Parametrization, Sp
 
 
 class Dense(Parametrization):
-    """W itself, kept in `storage` (its values already rounded to it after `stored`)."""
+    """W itself, kept in `storage`; given one, its numbers are rounded to it already."""
 
     form = "dense"
 
@@ -25,10 +25,10 @@ class Dense(Parametrization):
         return self.weight.float()
 
     def stored(self, storage: torch.dtype) -> Dense:
-        return Dense(self.weight.to(storage), storage)
+        return self if storage == self.storage else Dense(self.weight.to(storage), storage)
 
     def leaves(self) -> list[Leaf]:
-        return [Leaf("", self.weight.contiguous())]  # some architectures keep the transpose
+        return [Leaf("", self.weight.contiguous(), storage=self.storage)]  # some architectures keep the transpose
 
     def replace(self, path: str, leaf: Parametrization) -> Parametrization:
         return leaf if path == "" else super().replace(path, leaf)

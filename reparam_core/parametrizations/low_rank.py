@@ -42,11 +42,8 @@ class LowRank(Parametrization):
         return LowRank(self.left.stored(storage), self.right.stored(storage))
 
     def leaves(self) -> list[Leaf]:
-        return [
-            Leaf(f"{name}.{leaf.path}".removesuffix("."), leaf.weight, leaf.mask)
-            for name, factor in (("left", self.left), ("right", self.right))
-            for leaf in factor.leaves()
-        ]
+        factors = {"left": self.left, "right": self.right}
+        return [leaf.below(name) for name, factor in factors.items() for leaf in factor.leaves()]
 
     def replace(self, path: str, leaf: Parametrization) -> Parametrization:
         name, _, rest = path.partition(".")

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
+from math import prod
 
 import torch
 from torch import Tensor
@@ -19,10 +21,18 @@ class Sparse(Parametrization):
 
     form = "sparse"
 
-    def __init__(self, mask: Tensor, values: Dense | Quantized) -> None:
+    def __init__(self, mask: Tensor | None, values: Dense | Quantized, kept: int | None = None) -> None:
+        """A mask of None is that of the values which are not zero, made when it is asked for; `kept` counts it."""
         super().__init__()
-        self.mask, self.values, self.shape = mask, values, values.shape
-        self._kept: int | None = None
+        self.values, self.shape = values, values.shape
+        self._mask, self._kept = mask, kept
+
+    @property
+    def mask(self) -> Tensor:
+        """True where kept, (out, in)."""
+        if self._mask is None:
+            self._mask = self.values.dense() != 0
+        return self._mask
 
     @property
     def kept(self) -> int:
@@ -36,10 +46,11 @@ class Sparse(Parametrization):
         return values if isinstance(self.values, Dense) else values.mul_(self.mask)
 
     def stored(self, storage: torch.dtype) -> Sparse:
-        return Sparse(self.mask, self.values.stored(storage))
+        values = self.values.stored(storage)
+        return self if values is self.values else Sparse(self.mask, values, self._kept)
 
     def leaves(self) -> list[Leaf]:
-        return [Leaf("values", leaf.weight, self.mask) for leaf in self.values.leaves()]
+        return [replace(leaf, path="values", mask=self.mask) for leaf in self.values.leaves()]
 
     def replace(self, path: str, leaf: Parametrization) -> Parametrization:
         if path != "values":
@@ -63,7 +74,7 @@ class Sparse(Parametrization):
     @property
     def layout(self) -> Layout:
         values = self.values
-        mask: Layout = {"mask": (torch.uint8, (packed_bytes(self.mask.numel(), 1),))}
+        mask: Layout = {"mask": (torch.uint8, (packed_bytes(prod(self.shape), 1),))}
         if isinstance(values, Quantized):
             grid = {f"values.{name}": what for name, what in values.grid_layout.items()}
             return mask | {"values.codes": (torch.uint8, (packed_bytes(self.kept, values.bits),))} | grid

@@ -44,11 +44,7 @@ class Sum(Parametrization):
         return Sum([one.stored(storage) for one in self._forms])
 
     def leaves(self) -> list[Leaf]:
-        return [
-            Leaf(f"{index}.{leaf.path}".removesuffix("."), leaf.weight, leaf.mask)
-            for index, one in enumerate(self._forms)
-            for leaf in one.leaves()
-        ]
+        return [leaf.below(str(index)) for index, one in enumerate(self._forms) for leaf in one.leaves()]
 
     def replace(self, path: str, leaf: Parametrization) -> Parametrization:
         index, _, rest = path.partition(".")

@@ -63,8 +63,7 @@ def _codes(weight: Tensor, scale: Tensor, zero: Tensor | None, setting: BitsSett
     lowest = 1 if zero is None else 0  # a symmetric grid leaves its odd end unused
     grouped = per_group(weight, setting.group)
     if grouped is not None:
-        q = grouped.float() * scale.reciprocal().unsqueeze(-1)
-        q = q.round_().add_(offset.unsqueeze(-1))
+        q = torch.addcmul(offset.unsqueeze(-1), grouped.float(), scale.reciprocal().unsqueeze(-1)).round_()
     else:
         shape = (weight.shape[0], weight.shape[1])
         q = (weight.float() / spread(scale, shape, setting.group)).round_().add_(spread(offset, shape, setting.group))

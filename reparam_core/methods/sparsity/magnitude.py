@@ -6,13 +6,15 @@ from typing import ClassVar
 
 import numpy as np
 import torch
-from torch import Tensor
-from torch.nn.functional import hardshrink
+from numpy.typing import NDArray
+from torch import Tensor, hardshrink
 
 from reparam_core.methods.base import Method, Prepared, Unit
 from reparam_core.methods.settings import SparsitySetting
 from reparam_core.parametrizations import Dense, Leaf, Parametrization, Sparse
 from reparam_core.registry import register
+
+FEW = 4096  # places that are listed rather than counted
 
 
 @register
@@ -43,9 +45,12 @@ class Magnitude(Method):
             threshold, ties = _threshold(prepared, count)
         forms: dict[str, Parametrization] = {}
         for role, leaf in leaves.items():
-            mask, values, used = _pruned(leaf.weight, threshold, ties)
-            ties -= used
-            forms[role] = Sparse(mask, Dense(values))
+            below, equal = _below_and_equal(prepared[role], threshold)
+            gone = min(ties, equal)
+            ties -= gone
+            values = _pruned(leaf.weight, threshold, gone, equal)
+            zeros = below + gone if threshold else equal  # what was zero before is not kept either
+            forms[role] = Sparse(None, Dense(values, leaf.storage), leaf.weight.numel() - zeros)
         return forms
 
 
@@ -80,7 +85,18 @@ def _float(bits: int) -> float:
 
 def _below(prepared: Prepared, threshold: float) -> int:
     """How many magnitudes are below the threshold."""
-    return sum(int(np.searchsorted(one.numpy(), _least(one.numpy().dtype, threshold))) for one in prepared.values())
+    return sum(_count_below(one, threshold) for one in prepared.values())
+
+
+def _count_below(magnitudes: Tensor, threshold: float) -> int:
+    values = magnitudes.numpy()
+    return int(np.searchsorted(values, _least(values.dtype, threshold)))
+
+
+def _below_and_equal(magnitudes: Tensor, threshold: float) -> tuple[int, int]:
+    """How many of one matrix's magnitudes are below the threshold, and how many are at it."""
+    below = _count_below(magnitudes, threshold)
+    return below, _count_below(magnitudes, float(np.nextafter(np.float32(threshold), np.float32(np.inf)))) - below
 
 
 def _least(dtype: np.dtype, threshold: float) -> np.floating:
@@ -90,16 +106,25 @@ def _least(dtype: np.dtype, threshold: float) -> np.floating:
     return near if float(near) >= threshold else np.nextafter(near, dtype.type(np.inf))
 
 
-def _pruned(weight: Tensor, threshold: float, ties: int) -> tuple[Tensor, Tensor, int]:
-    """What is kept, the weight with zeros elsewhere, and how many of the numbers at the threshold went: the first."""
+def _pruned(weight: Tensor, threshold: float, gone: int, equal: int) -> Tensor:
+    """The weight with zeros below the threshold and at the first `gone` of the `equal` places that are at it."""
     if threshold == 0:
-        values, mask = weight.clone(), torch.ones_like(weight, dtype=torch.bool)
-    else:
-        values = hardshrink(weight, np.nextafter(np.float32(threshold), np.float32(0)).item())
-        mask = values != 0
-    if ties <= 0:
-        return mask, values, 0
-    equal = ((values == threshold) | (values == -threshold)).reshape(-1).nonzero().reshape(-1)[:ties]
-    mask.view(-1)[equal] = False
-    values.view(-1)[equal] = 0
-    return mask, values, len(equal)
+        return weight
+    strictly = np.nextafter(np.float32(threshold), np.float32(0)).item()
+    if gone in (0, equal):
+        return hardshrink(weight, threshold if gone else strictly)
+    flat, values = weight.reshape(-1), torch.empty_like(weight)
+    end = _behind((flat.abs() == threshold).numpy(), gone)
+    torch.hardshrink(flat[:end], threshold, out=values.view(-1)[:end])
+    torch.hardshrink(flat[end:], strictly, out=values.view(-1)[end:])
+    return values
+
+
+def _behind(marked: NDArray[np.bool_], nth: int) -> int:
+    """The place right behind the nth mark: halves are counted, which is far quicker than listing every mark."""
+    start, stop = 0, len(marked)
+    while stop - start > FEW:
+        middle = (start + stop) // 2
+        there = int(np.count_nonzero(marked[start:middle]))
+        start, stop, nth = (start, middle, nth) if there >= nth else (middle, stop, nth - there)
+    return start + int(np.flatnonzero(marked[start:stop])[nth - 1]) + 1
