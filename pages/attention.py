@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import pandas as pd
 import streamlit as st
 
 from pages.components.attention_grid import attention_grid
+from pages.components.attention_panels import formulas, heads_table, numbers
 from pages.components.charts import chart, downloads
 from pages.components.controls import pick_model, pick_recipe
 from pages.components.history import KEPT, undo_and_redo
 from pages.components.live import ask, live
 from pages.components.words import recipe_words
 from reparam_core import ReparamError
-from reparam_core.figures.attention import grid_figure, grid_title, head_figure, most_moved, sprite, strip
+from reparam_core.figures.attention import grid_figure, grid_title, head_figure, most_moved, sprite
 from reparam_core.jobs import Attended, Explored, Ticket, attended
-from reparam_core.measure.attention import HeadChange, View, heads_of, is_causal
+from reparam_core.measure.attention import HeadChange, View
 from reparam_core.models import Model
 
 PROMPTS = {
@@ -23,12 +23,11 @@ PROMPTS = {
 }
 PROMPT = "A film of rare wit, which nobody should miss."
 VIEWS: tuple[View, ...] = ("before", "after", "difference")
-QUANTITIES = {"moved": "Moved", "before": "Entropy before", "after": "Entropy after", "change": "Change of entropy"}
 
 
 def page() -> None:
     """Prompt and recipe → two readings → grid, one head large, numbers, formulas."""
-    title, buttons = st.columns([3, 2], vertical_alignment="center")
+    title, doing, buttons = st.columns([3, 5, 4], vertical_alignment="center")
     title.title("Attention")
     model = pick_model()
     recipe = pick_recipe(model)
@@ -36,7 +35,10 @@ def page() -> None:
         undo_and_redo()
     prompt = pick_prompt(model)
     ticket = ask("attention", (model.name, recipe, prompt), lambda own: attended(model, recipe, prompt, own))
-    live(lambda: progress(ticket), ticket)
+    with doing:
+        live(lambda: progress(ticket), ticket)
+    if ticket.error is not None:
+        st.error(str(ticket.error))
     found = newest(ticket, model)
     if found is not None:
         st.fragment(pictures)(model, found, stale=found is not ticket.latest)
@@ -50,10 +52,8 @@ def pick_prompt(model: Model) -> str:
 
 
 def progress(ticket: Ticket) -> None:
-    """What is being computed, or why it cannot be."""
-    if ticket.error is not None:
-        st.error(str(ticket.error))
-    elif ticket.pending:
+    """What is being computed, in the title's row, where nothing has to give way for it."""
+    if ticket.pending:
         so_far = ticket.latest if isinstance(ticket.latest, Explored) else Explored(doing="Waiting for the machine")
         st.progress(so_far.share or 0.0, f"{so_far.doing} …")
 
@@ -86,8 +86,8 @@ def pictures(model: Model, found: Attended, stale: bool) -> None:
         with strips:
             numbers(change, (layer, head), source)
         with table:
-            most_moved_table(change)
-        formulas(model, kind, change, layer, head)
+            heads_table(change, open_head)
+        formulas(model, kind, change, (layer, head))
 
 
 def pick_kind(found: Attended) -> str:
@@ -120,9 +120,8 @@ def pick_head(change: HeadChange) -> tuple[int, int]:
         chosen.append(int(st.number_input(name.capitalize(), 0, count - 1, 0, key=name, width=104,
                                           label_visibility="collapsed", **KEPT)))  # fmt: skip
     layer, head = most_moved(change)
-    if change.divergence.any():
-        st.button(f"Most moved: layer {layer} head {head}", on_click=open_head, args=(layer, head), key="most-moved",
-                  type="tertiary", icon=":material/move_down:")  # fmt: skip
+    st.button("Most moved", on_click=open_head, args=(layer, head), key="most-moved", type="tertiary",
+              disabled=not change.divergence.any(), icon=":material/move_down:", help=f"Layer {layer}, head {head}.")  # fmt: skip
     return chosen[0], chosen[1]
 
 
@@ -168,8 +167,8 @@ def told(change: HeadChange) -> list[list[str]]:
 
 def notes(model: Model, found: Attended) -> str:
     """How to read the pictures, and what was done to the prompt."""
-    said = ["Each row of a map is a query: its weights over the keys add up to 1. Colours follow the root of a weight, up to "
-            "the head's largest before or after; in differences blue is less and orange more, up to the largest of all heads."]  # fmt: skip
+    said = ["Each row of a map is a query; its weights over the keys add up to 1. Colours follow the root of a weight, up to what "
+            "one in 200 of the head's weights exceeds, before and after alike; in a difference blue is less and orange more."]  # fmt: skip
     if found.answered:
         said.append("Base and setting both read the base's answer, so that their maps are of the same tokens; "
                     "the row of a token chooses what is written next.")  # fmt: skip
@@ -178,83 +177,6 @@ def notes(model: Model, found: Attended) -> str:
     if getattr(model.tokenizer, "chat_template", None):
         said.append("The prompt is read as plain text, without the chat template.")
     return " ".join(said)
-
-
-def numbers(change: HeadChange, selected: tuple[int, int], source: str) -> None:
-    """One number of every head, over layers and heads."""
-    with st.container(horizontal=True, vertical_alignment="center"):
-        quantity = st.segmented_control("Number", list(QUANTITIES), default="moved", required=True, key="quantity",
-                                        format_func=QUANTITIES.__getitem__, label_visibility="collapsed", **KEPT)  # fmt: skip
-        share = st.toggle("of the widest", key="share", disabled=quantity == "moved", help="Entropy as a share of the widest "
-                          "possible, log₂ of the keys that a query sees: in a causal model the first query sees only itself.",
-                          **KEPT)  # fmt: skip
-    side, unit = (change.spread, "of the widest") if share and quantity != "moved" else (change.entropy, "bits")
-    values = {"moved": change.divergence, "change": side["after"] - side["before"], **side}[quantity]
-    chart(strip(values, QUANTITIES[quantity], unit, selected, source, quantity == "change"), "attention-heads")
-
-
-def most_moved_table(change: HeadChange) -> None:
-    """Every head in numbers, the most moved first; choosing a row opens it."""
-    layers, heads = change.divergence.shape
-    table = pd.DataFrame({
-        "layer": [layer for layer in range(layers) for _ in range(heads)], "head": list(range(heads)) * layers,
-        "moved": change.divergence.flatten(), "before": change.entropy["before"].flatten(),
-        "after": change.entropy["after"].flatten(),
-    }).sort_values("moved", ascending=False, kind="stable", ignore_index=True)  # fmt: skip
-
-    def choose() -> None:
-        rows = st.session_state["heads-table"]["selection"]["rows"]
-        if rows:
-            open_head(int(table["layer"][rows[0]]), int(table["head"][rows[0]]))
-
-    st.caption("The heads that moved most come first. Choosing a row shows that head large.")
-    st.dataframe(table, hide_index=True, height=370, key="heads-table", on_select=choose, selection_mode="single-row",
-                 column_config=COLUMNS)  # fmt: skip
-
-
-COLUMNS = {
-    "layer": st.column_config.NumberColumn("Layer", width=50),
-    "head": st.column_config.NumberColumn("Head", width=50),
-    "moved": st.column_config.ProgressColumn("Moved, bits", width=120, min_value=0, max_value=1, format="%.3f"),
-    "before": st.column_config.NumberColumn("Entropy before", width=90, format="%.2f"),
-    "after": st.column_config.NumberColumn("after", width=60, format="%.2f"),
-}
-
-
-def formulas(model: Model, kind: str, change: HeadChange, layer: int, head: int) -> None:
-    """What is drawn, as formulas with the numbers on screen."""
-    weights, width, distance = st.columns(3)
-    before, after = (float(change.entropy[side][layer, head]) for side in ("before", "after"))
-    with weights, st.container(border=True):
-        attention_formula(model, kind, is_causal(change.visible))
-    with width, st.container(border=True):
-        st.latex(r"H = -\textstyle\sum_j p_j \log_2 p_j")
-        st.caption(f"Entropy of a row, mean over the queries: how widely a head looks. 0 bits is one key, log₂ n is all n alike. "
-                   f"Layer {layer} head {head}: {before:.2f} → {after:.2f} bits.")  # fmt: skip
-    with distance, st.container(border=True):
-        st.latex(r"\mathrm{JS} = H\!\left(\tfrac{p+q}{2}\right) - \tfrac{H(p)+H(q)}{2}")
-        st.caption(f"Jensen–Shannon divergence of a row before (p) and after (q), mean over the queries: how far a head moved. "
-                   f"0 bits is the same, 1 bit has no key in common. Layer {layer} head {head}: {float(change.divergence[layer, head]):.3f} bits.")  # fmt: skip
-
-
-def attention_formula(model: Model, kind: str, causal: bool) -> None:
-    """softmax(QKᵀ/√d_k)V with what this model adds to it or leaves out."""
-    heads = heads_of(model, kind)
-    scaled = r"\frac{Q K^\top}{\sqrt{d_k}}" if heads.scaled else r"Q K^\top"
-    bias, mask = (" + B" if heads.position_bias else ""), (" + M" if causal else "")
-    st.latex(rf"\mathrm{{softmax}}\!\left({scaled}{bias}{mask}\right) V")
-    said = [
-        f"{heads.count} heads of d_k = {heads.width}"
-        + (f", 1/√d_k = {heads.scaling:.3g}" if heads.scaled else "; T5 leaves √d_k out")
-    ]
-    if heads.key_value_count < heads.count:
-        said.append(
-            f"{heads.count // heads.key_value_count} of them share each of {heads.key_value_count} keys and values (grouped queries)"
-        )
-    said += ["Q and K are first turned by their positions"] if heads.rotary else []
-    said += ["B is a learned bias of the distance"] if heads.position_bias else []
-    said.append("M hides what comes later" if causal else "every key is seen")
-    st.caption("; ".join(said) + ". Drawn is the softmax.")
 
 
 try:

@@ -1,6 +1,6 @@
 /* Every head of every layer as a thumbnail: one picture drawn on a canvas, and above it one cell a head to point at.
    Arrows move the cursor, Enter or a click opens a head; Python hears only of what is opened. */
-const LEFT = 26, TOP = 30, GAP = 4, BETWEEN = 14, SMALLEST = 14, LARGEST = 76, LENS = 144;
+const LEFT = 26, TOP = 30, GAP = 4, BETWEEN = 14, SMALLEST = 14, LARGEST = 110, LENS = 144;
 const COUNTED = 12; // labels at most on an axis
 
 export default function (component) {

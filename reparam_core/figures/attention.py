@@ -18,12 +18,12 @@ from plotly.colors import sample_colorscale
 from torch import Tensor
 
 from reparam_core.figures.theme import RING, styled
-from reparam_core.measure.attention import HeadChange, View, habit, is_causal, signed_root
+from reparam_core.measure.attention import HeadChange, View, colour_limit, habit, is_causal, signed_root
 
 SEQUENTIAL = "Viridis"
 LESS, MORE = (46, 122, 194), (214, 96, 50)  # blue and orange: told apart by colour-blind eyes, on light and on dark
 DIVERGING = [[0, f"rgba{(*LESS, 1)}"], [0.5, f"rgba{(*LESS, 0)}"], [0.5, f"rgba{(*MORE, 0)}"], [1, f"rgba{(*MORE, 1)}"]]
-LABELS = 34  # tokens that fit on an axis
+ROWS, COLUMNS = 24, 32  # tokens that fit on an axis
 LONGEST_LABEL = 11  # characters of a token that are shown
 NUMBERED = 96  # heads up to which each cell holds its number
 NAMED = 0.25  # share of the weight from which a place is worth naming
@@ -112,7 +112,7 @@ def head_figure(
     styled(figure, head_title(change, view, selected), provenance, height=height)
     _token_axes(figure, change)
     figure.layout.annotations[-1].yshift = -10  # what hangs below an axis lies inside the frame here
-    return figure.update_layout(margin_l=6, margin_b=figure.layout.margin.b - 52)
+    return figure.update_layout(margin_l=6, margin_b=figure.layout.margin.b - 42)
 
 
 def _weights(change: HeadChange, view: View, selected: tuple[int, int]) -> tuple[Tensor, float]:
@@ -120,7 +120,8 @@ def _weights(change: HeadChange, view: View, selected: tuple[int, int]) -> tuple
     before, after = change.before[selected].float(), change.after[selected].float()
     if view == "difference":
         return after - before, max(float((after - before).abs().max()), 1e-6)
-    return {"before": before, "after": after}[view], float(torch.maximum(before, after).max())
+    limit = colour_limit(torch.cat([one[change.visible] for one in (before, after)]))
+    return {"before": before, "after": after}[view], float(limit)
 
 
 def head_title(change: HeadChange, view: View, selected: tuple[int, int]) -> str:
@@ -144,8 +145,8 @@ def _moved_words(change: HeadChange, selected: tuple[int, int]) -> str:
     if moved == 0:
         return f"{name} does not move: the setting gives the same weights"
     query, key = divmod(int(difference.abs().argmax()), difference.shape[1])
-    return (f"{name} moves by {moved:.2f} bits, most where “{shown(change.queries[query])}” looks at "
-            f"“{shown(change.keys[key])}” ({float(difference[query, key]):+.2f})")  # fmt: skip
+    return (f"{name} moves by {moved:.2f} bits, most where “{shown(change.queries[query].strip())}” looks at "
+            f"“{shown(change.keys[key].strip())}” ({float(difference[query, key]):+.2f})")  # fmt: skip
 
 
 def _places(tokens: Sequence[str]) -> list[str]:
@@ -162,27 +163,28 @@ def shown(token: str, most: int = LONGEST_LABEL) -> str:
 
 def _token_axes(figure: go.Figure, change: HeadChange) -> None:
     """Tokens on both axes, thinned out where they are many; the labels lie inside the plot's frame, above its footer."""
-    beside, below = (_longest(one) for one in (change.queries, change.keys))
-    size = 12 if max(len(change.keys), len(change.queries)) <= 24 else 11
-    common = {"tickfont": {"size": size}, "showgrid": False, "ticks": ""}
-    bottom = 0.075 + 0.0215 * below
-    figure.data[0].colorbar.update(len=1 - bottom, y=1, yanchor="top")
-    figure.update_xaxes(**common, **_ticks(change.keys), domain=[0.055 + 0.0145 * beside, 1], tickangle=-90,
+    rows, columns = _ticks(change.queries, ROWS), _ticks(change.keys, COLUMNS)
+    left, bottom = 0.055 + 0.0145 * _longest(rows), 0.075 + 0.0215 * _longest(columns)
+    common = {
+        "type": "category",
+        "showgrid": False,
+        "ticks": "",
+        "tickfont": {"size": 12 if len(change.queries) <= 20 else 10.5},
+    }
+    figure.update_xaxes(**common, **columns, domain=[left, 1], tickangle=-90,
                         title={"text": "key: what is looked at", "standoff": 4})  # fmt: skip
-    figure.update_yaxes(**common, **_ticks(change.queries), domain=[bottom, 1], autorange="reversed",
+    figure.update_yaxes(**common, **rows, domain=[bottom, 1], autorange="reversed",
                         title={"text": "query: what looks", "standoff": 4})  # fmt: skip
+    figure.update_traces(colorbar={"len": 1 - bottom, "y": 1, "yanchor": "top"})
 
 
-def _longest(tokens: Sequence[str]) -> int:
-    return max(len(html.unescape(shown(one))) for one in _thinned(tokens))
+def _ticks(tokens: Sequence[str], most: int) -> dict[str, list[str]]:
+    step = math.ceil(len(tokens) / most)
+    return {"tickvals": _places(tokens)[::step], "ticktext": [shown(one) for one in tokens[::step]]}
 
 
-def _ticks(tokens: Sequence[str]) -> dict[str, list[str]]:
-    return {"tickvals": _thinned(_places(tokens)), "ticktext": [shown(one) for one in _thinned(tokens)]}
-
-
-def _thinned(items: Sequence[str]) -> list[str]:
-    return list(items[:: math.ceil(len(items) / LABELS)])
+def _longest(ticks: dict[str, list[str]]) -> int:
+    return max(len(html.unescape(one)) for one in ticks["ticktext"])
 
 
 def _colour_bar(limit: float, signed: bool) -> dict[str, Any]:
@@ -190,6 +192,8 @@ def _colour_bar(limit: float, signed: bool) -> dict[str, Any]:
     steps = [limit * share for share in (0, 0.05, 0.25, 0.5, 1)]
     values = [-one for one in steps[:0:-1]] + steps if signed else steps
     text = [f"{one:+.2g}" if signed and one else f"{one:.2g}" for one in values]
+    if not signed and limit < 1:
+        text[-1] = f"≥ {text[-1]}"
     return {"tickvals": [math.copysign(math.sqrt(abs(one)), one) for one in values], "ticktext": text, "thickness": 10,
             "outlinewidth": 0, "xpad": 4}  # fmt: skip
 

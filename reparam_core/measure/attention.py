@@ -181,13 +181,16 @@ def _divergence(before: Tensor, after: Tensor, bits_before: Tensor, bits_after: 
 
 
 def visible_keys(*maps: Tensor) -> Tensor:
-    """(queries, keys): which keys a query may look at; a masked one has no weight in any head of any layer."""
-    return torch.stack([(one > 0).flatten(0, -3).any(0) for one in maps]).any(0)
+    """(queries, keys): which keys a query may look at: its past where no head ever looks ahead, else every key."""
+    queries, keys = maps[0].shape[-2:]
+    every = torch.ones(queries, keys, dtype=torch.bool)
+    ahead = queries != keys or queries == 1 or any(bool(one.triu(1).any()) for one in maps)
+    return every if ahead else every.tril()
 
 
 def is_causal(visible: Tensor) -> bool:
     """Does every query see its past and itself only?"""
-    return visible.shape[0] == visible.shape[1] > 1 and bool((visible == visible.tril()).all())
+    return not bool(visible.all())
 
 
 def compare(before: Maps, after: Maps) -> dict[str, HeadChange]:
@@ -210,18 +213,23 @@ def _change(kind: str, before: Maps, after: Maps) -> HeadChange:
 def thumbnails(before: Tensor, after: Tensor, visible: Tensor) -> dict[View, Tensor]:
     """Small pictures (layers, heads, height, width) of 8 bits on a square-root scale; 0 is what no query sees.
 
-    Weights are 1 to 255 up to the head's largest before or after; differences 1 to 255 around 128 up to the largest
-    of all heads, so that a head that hardly moved looks so.
+    Weights are 1 to 255 up to the head's limit; differences 1 to 255 around 128 up to the largest of all heads, so that
+    a head that hardly moved looks so.
     """
     first, second = _pooled(before), _pooled(after)
-    seen = _pooled(visible[None, None]) > 0
-    largest = torch.maximum(first.amax((-2, -1), keepdim=True), second.amax((-2, -1), keepdim=True))
+    seen = _pooled(visible[None, None])[0, 0] > 0
+    limit = colour_limit(torch.stack([first, second], 2)[..., seen].flatten(-2))[..., None, None]
     moved = second - first
     pictures: dict[View, Tensor] = {
-        "before": 1 + 254 * (first / largest).sqrt(), "after": 1 + 254 * (second / largest).sqrt(),
+        "before": 1 + 254 * (first / limit).clamp(0, 1).sqrt(), "after": 1 + 254 * (second / limit).clamp(0, 1).sqrt(),
         "difference": 128 + 127 * signed_root(moved / moved.abs().max().clamp_min(1e-12)),
     }  # fmt: skip
     return {view: (one.round() * seen).to(torch.uint8) for view, one in pictures.items()}
+
+
+def colour_limit(weights: Tensor) -> Tensor:
+    """Where a head's colours end: one weight in 200 is larger, such as those of a causal model's first queries."""
+    return weights.float().quantile(0.995, -1).clamp_min(1e-6)
 
 
 def _pooled(maps: Tensor) -> Tensor:

@@ -1,0 +1,136 @@
+"""Attention without a browser: the sentence, the views, one head, the address, mistakes."""
+
+import json
+from typing import Any
+
+import pytest
+from streamlit.testing.v1 import AppTest
+
+from reparam_core.models import load
+from tests.pages.conftest import Open, settled
+
+
+def sentence(page: AppTest) -> str:
+    return next(one.value for one in page.markdown if one.value.startswith("####"))
+
+
+def titles(page: AppTest) -> list[str]:
+    specs = [json.loads(one.proto.spec) for one in page.get("plotly_chart")]
+    return [one["layout"]["title"]["text"].replace("<br>", " ") for one in specs]
+
+
+def control(kind: Any, key: str) -> Any:
+    return next(one for one in kind if one.key == key)
+
+
+def captions(page: AppTest) -> str:
+    return " ".join(one.value for one in page.caption)
+
+
+def test_it_opens_on_the_untouched_decoder(opened: Open) -> None:
+    page = opened("attention")
+    assert not page.exception
+    assert sentence(page).startswith("#### embedded-decoder untouched: its 48 heads of self-attention look ")
+    assert titles(page)[0].startswith("After, layer 0 head 0 ")
+    assert control(page.button, "most-moved").disabled, "nothing moved"
+
+
+def test_a_slider_moves_the_heads(opened: Open) -> None:
+    page = opened("attention", rank="20")
+    assert sentence(page).startswith(
+        "#### embedded-decoder with attention Q/K/V at 20 % of full rank (svd): its 48 heads"
+    )
+    assert "bits on average, layer " in sentence(page)
+    control(page.button, "most-moved").click()
+    page.run()
+    layer, head = (control(page.number_input, name).value for name in ("layer", "head"))
+    assert f"layer {layer} head {head} most" in sentence(page)
+    assert titles(page)[0].startswith(f"After, layer {layer} head {head} ")
+
+
+def test_the_address_is_the_view(opened: Open) -> None:
+    page = opened(
+        "attention", rank="20", layer="4", head="6", view="Difference", quantity="Entropy after", share="true"
+    )
+    large, strip = titles(page)
+    assert large.startswith("Layer 4 head 6 moves by ")
+    assert strip.startswith("Entropy after: from ")
+    assert "of the widest" in strip
+
+
+@pytest.mark.parametrize(("layer", "head"), [("99", "0"), ("0", "-3"), ("x", "1.5")])
+def test_a_head_that_is_not_there_is_another_one(opened: Open, layer: str, head: str) -> None:
+    page = opened("attention", layer=layer, head=head)
+    assert not page.exception
+    assert titles(page)[0].startswith("After, layer ")
+
+
+def test_another_model_may_have_fewer_heads(opened: Open) -> None:
+    page = opened("attention", model="minilm-l6", layer="5", head="11")
+    assert titles(page)[0].startswith("After, layer 5 head 11 ")
+    control(page.selectbox, "model").set_value("embedded-seq2seq")
+    settled(page.run())
+    assert not page.exception
+    assert titles(page)[0].startswith("After, layer 2 head 3 ")
+
+
+def test_an_encoder_decoder_has_three_kinds_on_the_base_s_answer(opened: Open) -> None:
+    page = opened("attention", model="embedded-seq2seq", rank="10")
+    assert "12 heads of cross-attention" in sentence(page)
+    assert "both read the base's answer" in captions(page)
+    assert "no division by √d_k" in captions(page)
+    page = opened("attention", model="embedded-seq2seq", rank="10", kind="Encoder")
+    assert "16 heads of encoder self-attention" in sentence(page)
+    assert "B is a learned bias" in captions(page)
+
+
+def test_minilm_sees_every_key(opened: Open) -> None:
+    page = opened("attention", model="minilm-l6", rank="30")
+    assert "72 heads of self-attention move" in sentence(page)
+    assert "every key is seen" in captions(page)
+
+
+def test_the_formula_has_the_model_s_numbers(opened: Open) -> None:
+    page = opened("attention")
+    assert "8 heads, d_k = 32" in captions(page)
+    assert "each of 4 keys and values serves 2 heads (grouped queries)" in captions(page)
+    assert "causal mask" in captions(page)
+    assert any("softmax" in one.value for one in page.latex)
+
+
+def test_a_long_prompt_is_cut_and_says_so(opened: Open) -> None:
+    page = opened("attention", prompt_causal="The Congress shall have the power. " * 60)
+    assert not page.exception
+    assert "tokens were left out" in captions(page)
+
+
+def test_an_empty_prompt_is_one_line_and_the_page_lives_on(opened: Open) -> None:
+    page = opened("attention")
+    prompt = control(page.text_input, "prompt_causal")
+    prompt.set_value("   ")
+    settled(page.run())
+    assert [one.value for one in page.error] == ["The prompt is empty. Write a sentence."]
+    assert not page.get("plotly_chart")
+    control(page.text_input, "prompt_causal").set_value("War and peace.")
+    settled(page.run())
+    assert not page.error
+    assert titles(page)
+
+
+def test_a_model_without_a_tokenizer_is_one_line(opened: Open, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(load("embedded-encoder-pretrained"), "tokenizer", None)
+    page = opened("attention", model="embedded-encoder-pretrained")
+    assert not page.exception
+    assert [one.value for one in page.error] == [
+        "embedded-encoder-pretrained has no tokenizer. Choose a model with one."
+    ]
+
+
+def test_undo_takes_a_setting_back(opened: Open) -> None:
+    page = opened("attention")
+    control(page.select_slider, "rank").set_value(20)
+    settled(page.run())
+    assert "20 % of full rank" in sentence(page)
+    control(page.button, "undo").click()
+    settled(page.run())
+    assert "untouched" in sentence(page)
