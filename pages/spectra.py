@@ -5,13 +5,14 @@ from dataclasses import dataclass
 from functools import partial
 
 import streamlit as st
+from plotly.graph_objects import Figure
 
 from pages.components.charts import chart, downloads
 from pages.components.controls import pick_model, pick_recipe, pick_sources, take_own_source
 from pages.components.history import KEPT, load_recipe, undo_and_redo
 from pages.components.live import ask, live
 from pages.components.spectrum_cut import loss_of, spectrum_cut
-from pages.components.words import quality_words, recipe_words, source_words
+from pages.components.words import quality_words, recipe_words
 from reparam_core import ReparamError
 from reparam_core.figures.spectra import (
     als_convergence,
@@ -26,6 +27,7 @@ from reparam_core.jobs import (
     CutQuality,
     Explored,
     Layers,
+    Side,
     Ticket,
     als_losses,
     compared_layers,
@@ -50,7 +52,7 @@ from reparam_core.models import Model
 from reparam_core.recipes import Recipe
 
 VIEWS = ("One matrix", "All layers", "Alternating least squares")
-SIDES = ("before", "after", "difference")
+SIDES: tuple[Side, ...] = ("before", "after", "difference")
 
 
 @dataclass(frozen=True)
@@ -119,9 +121,9 @@ def pick_cut(full: int, even: int) -> int:
 def take_to_trade_offs(role: str, cut: int) -> None:
     """The cut as a setting, measured in full on the page of trade-offs."""
     if st.button("Apply this cut", icon=":material/arrow_forward:", width="stretch",
-                 help="Take it to Trade-offs as a recipe: this matrix at this rank."):  # fmt: skip
+                 help="To Trade-offs, with this matrix at this rank as the recipe."):  # fmt: skip
         load_recipe(cut_recipe(role, cut))
-        st.switch_page("pages/trade_offs.py")
+        st.switch_page("pages/trade_offs.py", query_params={})
 
 
 def released(rank: int) -> None:
@@ -157,15 +159,15 @@ def quality_of(view: View) -> Explored:
 
 
 def known_cuts(view: View, tried: Ticket | None) -> list[CutQuality]:
-    """Every cut of this matrix that was measured, also those that were only passed through."""
-    kept: dict[int, CutQuality] = st.session_state.setdefault("cuts", {}).setdefault(
-        (view.model.name, view.role, *view.sources[:1]), {}
-    )
-    kept |= (tried.latest if tried else None) or {}
+    """Every cut of this matrix that was measured, those passed through as well, and what is known of the one in hand."""
+    every = st.session_state.setdefault("cuts", {})
+    kept: dict[int, CutQuality] = every.setdefault((view.model.name, view.role, *view.sources[:1]), {})
+    known = dict((tried.latest if tried else None) or {})
     first = next(iter(quality_of(view).points.values()), None)
     if first is not None:
-        kept[view.cut] = cut_quality(first, view.cut)
-    return on_one_base(kept.values())
+        known[view.cut] = cut_quality(first, view.cut)
+    kept |= {rank: one for rank, one in known.items() if one.final}
+    return on_one_base((known | kept).values())
 
 
 def one_matrix(view: View, tried: Ticket | None) -> None:
@@ -177,16 +179,16 @@ def one_matrix(view: View, tried: Ticket | None) -> None:
     ranks = ladder(view.found.before.full)
     doing = f"measuring rank {len(tried.latest or {}) + 1} of {len(ranks)}" if tried and tried.pending else ""
     reason = "" if view.sources else "this model has no head to score"
-    loss = loss_of(cuts, source_words(view.sources[0]) if view.sources else "any text", doing, reason)
+    loss = loss_of(cuts, view.sources[0] if view.sources else "any text", doing, reason)
     spectrum_cut(view.role, view.found, view.cut, axis_of(view.recipe), loss, released)
     told, saved = st.columns([4, 1], vertical_alignment="center")
     with told:
         formula(view, view.found)
     with saved:
-        downloads(lambda: picture(view, cuts), "spectrum", sentence(view))
+        downloads(lambda: picture(view, cuts), "spectrum")
 
 
-def picture(view: View, cuts: list[CutQuality]) -> object:
+def picture(view: View, cuts: list[CutQuality]) -> Figure:
     """The same picture as a slide."""
     assert view.found is not None
     before, after = view.found.before, view.found.after
@@ -243,27 +245,25 @@ def all_layers(view: View, ticket: Ticket) -> None:
 def heat_map(view: View, found: Layers) -> None:
     """A quantity of every matrix; a click selects the matrix."""
     which, side = st.columns([2, 3], vertical_alignment="bottom")
-    name = which.selectbox("Quantity", list(QUANTITIES), key="quantity", help="What each cell shows.", **KEPT)
-    quantity = QUANTITIES[name]
-    shown = "before"
-    if found.after:
-        shown = side.segmented_control("Side", SIDES, default="before", required=True, key="side", **KEPT) or "before"
-    before = {role: quantity.of(one) for role, one in found.before.items()}
-    after = before | {role: quantity.of(one) for role, one in found.after.items()}
-    values = {"before": before, "after": after, "difference": {role: after[role] - before[role] for role in before}}[
-        shown
+    quantity = QUANTITIES[
+        which.selectbox("Quantity", list(QUANTITIES), key="quantity", help="What each cell shows.", **KEPT)
     ]
-    table, roles, kinds, layers = layered(values)
+    shown: Side = "before"
+    if found.after:
+        shown = side.segmented_control("Before or after the setting", SIDES, default="before", required=True, key="side",
+                                       **KEPT) or "before"  # fmt: skip
+    values, roles, kinds, layers = layered(found.values(quantity.of, shown))
     title = quantity.name.capitalize() + ("" if shown == "before" else f", {shown}")
-    chart(rank_map(table, roles, kinds, layers, view.role, title, every_provenance(view), ratio=not quantity.share,
+    name = f"ranks-{view.role}"  # another matrix, another chart: a click that is kept must not come back
+    chart(rank_map(values, roles, kinds, layers, view.role, title, every_provenance(view), ratio=not quantity.share,
                    difference=shown == "difference"),
-          "rank-map", sentence(view), on_select=matrix_clicked, selection_mode="points")  # fmt: skip
+          name, f"{view.model.name}:", on_select=partial(matrix_clicked, name), selection_mode="points")  # fmt: skip
     st.caption(f"{quantity.name.capitalize()}: {quantity.meaning}. A click on a cell selects its matrix.")
 
 
-def matrix_clicked() -> None:
+def matrix_clicked(name: str) -> None:
     """A click on a cell selects its matrix."""
-    chosen = st.session_state["chart-rank-map"]["selection"]["points"]
+    chosen = st.session_state[f"chart-{name}"]["selection"]["points"]
     if chosen and chosen[0].get("customdata"):
         st.session_state.update(role=str(chosen[0]["customdata"][0]), picked=True)
 
@@ -308,9 +308,9 @@ def alternating(view: View, ticket: Ticket) -> None:
         st.progress(min(1.0, len(losses) / 30), f"Round {len(losses)} of 30 at most")
     left, right = st.columns(2)
     with left:
-        chart(als_convergence(losses, optimum, r, view.provenance), "als", sentence(view))
+        chart(als_convergence(losses, optimum, r, view.provenance), "als", f"{view.role}:")
     with right:
-        chart(als_excess(losses, optimum, convergence_rate(sigma, r), view.provenance), "als-excess", sentence(view))
+        chart(als_excess(losses, optimum, convergence_rate(sigma, r), view.provenance), "als-excess", f"{view.role}:")
     st.markdown(
         rf"**Eckart–Young**: of all $U\,V^\top$ with $U$ {m} × {r} and $V$ {n} × {r}, none is nearer to $W$ than the first {r} "
         rf"singular values with their vectors: $\min\lVert W-UV^\top\rVert^2/\lVert W\rVert^2=\sum_{{i>{r}}}\sigma_i^2/\sum_i\sigma_i^2"

@@ -5,7 +5,9 @@ const NAMESPACE = "http://www.w3.org/2000/svg";
 const MARGIN = { left: 62, right: 58, top: 24, between: 30, bottom: 36 };
 const HEIGHT = { spectrum: 250, loss: 104 };
 const NOTHING = 1e-6; // times σ₁: below it a singular value is rounding, not a direction
+const LEAST = 0.03; // nats, or share of right answers, that the loss axis shows
 const BODY = 0.97; // share of the spectrum that the axis is made for: the last few may fall off by decades
+const FEW = 16; // singular values below which a curve has no room for its name
 const PATIENCE = 350; // ms after the last key until the cut counts as released
 const views = new WeakMap();
 
@@ -54,7 +56,8 @@ class SpectrumCut {
     this.energy = [0];
     for (const one of this.data.sigma) this.energy.push(this.energy.at(-1) + one * one);
     this.total = this.energy.at(-1) || 1;
-    this.points = this.data.loss?.points ?? [];
+    this.points = this.data.loss.points;
+    this.scored = !this.data.loss.reason;
   }
 
   // What a cut costs
@@ -76,7 +79,7 @@ class SpectrumCut {
   score(rank) {
     const at = this.points.find((one) => one.rank === rank);
     if (at) return { ...at, estimate: !at.final };
-    const full = { rank: this.data.sigma.length, value: this.data.loss?.base };
+    const full = { rank: this.data.sigma.length, value: this.data.loss.base };
     const known = [...this.points, ...(this.points.some((one) => one.rank === full.rank) ? [] : [full])];
     const below = known.filter((one) => one.rank < rank).at(-1);
     const above = known.find((one) => one.rank >= rank);
@@ -107,7 +110,7 @@ class SpectrumCut {
     this.spectrumAxes();
     this.curves();
     this.references();
-    if (this.points.length) this.lossPanel();
+    if (this.scored) this.lossPanel();
     this.rankAxis();
     this.cutLine();
     this.host.replaceChildren(this.svg);
@@ -117,9 +120,9 @@ class SpectrumCut {
 
   lay(width) {
     const { sigma, after, edge, random } = this.data;
-    const loss = this.points.length ? HEIGHT.loss + MARGIN.between : 0;
+    const loss = this.scored ? HEIGHT.loss + MARGIN.between : 0;
     this.plot = { left: MARGIN.left, right: width - MARGIN.right, top: MARGIN.top };
-    this.plot.bottom = MARGIN.top + HEIGHT.spectrum + (this.data.loss ? 0 : HEIGHT.loss);
+    this.plot.bottom = MARGIN.top + HEIGHT.spectrum + (this.scored ? 0 : HEIGHT.loss);
     this.bottom = this.plot.bottom + loss;
     const body = sigma.slice(0, Math.ceil(BODY * sigma.length)).filter((one) => one > NOTHING * sigma[0]);
     const top = Math.max(sigma[0], after?.[0] ?? 0, random[0], edge);
@@ -190,7 +193,7 @@ class SpectrumCut {
     this.curve(random, "random");
     this.path(this.energy.map((one, index) => [this.x(index), this.yEnergy(one / this.total)]), "energy");
     this.curve(sigma, "before");
-    this.say(random, 0.8, "a random matrix of this size", "random-text", -14);
+    if (sigma.length >= FEW) this.say(random, 0.8, "a random matrix of this size", "random-text", -14);
     if (after) {
       this.curve(after, "after").style.stroke = `var(--${hue})`;
       this.say(after.filter((one) => one > NOTHING * after[0]), 0.75, "after", "after-text", 18).style.fill = `var(--${hue})`;
@@ -199,7 +202,8 @@ class SpectrumCut {
   }
 
   curve(sigma, name) {
-    const shown = sigma.map((one, index) => [one, index]).filter(([one]) => one > NOTHING * sigma[0]);
+    const least = Math.max(NOTHING * sigma[0], 10 ** this.low);
+    const shown = sigma.map((one, index) => [one, index]).filter(([one]) => one > least);
     return this.path(shown.map(([one, index]) => [this.x(index + 0.5), this.y(one)]), name);
   }
 
@@ -230,26 +234,29 @@ class SpectrumCut {
   // The loss panel
 
   lossPanel() {
-    this.layLoss();
+    this.lossTop = this.plot.bottom + MARGIN.between;
     const { base, source, name, doing } = this.data.loss;
+    const head = `${name} on ${source} when this matrix alone is cut${doing ? ` · ${doing}` : ""}`;
+    this.add("text", { x: this.plot.right, y: this.lossTop - 8, class: "label end" }, head);
+    this.title(16, (this.lossTop + this.bottom) / 2, name, "");
+    if (!this.points.length) return;
+    this.scaleLoss();
     for (const value of this.lossTicks()) {
       this.line(this.plot.left, this.yLoss(value), this.plot.right, this.yLoss(value), "grid");
       this.add("text", { x: this.plot.left - 8, y: this.yLoss(value) + 4, class: "tick end" }, this.told(value));
     }
     this.line(this.plot.left, this.yLoss(base), this.plot.right, this.yLoss(base), "base");
     this.add("text", { x: this.plot.right + 8, y: this.yLoss(base) + 4, class: "tick base-text" }, "base");
-    const head = `${name} on ${source} when this matrix alone is cut${doing ? ` · ${doing}` : ""}`;
-    this.add("text", { x: this.plot.right, y: this.lossTop - 8, class: "label end" }, head);
-    this.title(16, (this.lossTop + this.bottom) / 2, name, "");
     this.between();
     for (const one of this.points) this.measured(one);
   }
 
-  layLoss() {
-    this.lossTop = this.plot.bottom + MARGIN.between;
+  /** As wide as what was measured, and wide enough that a difference of nothing looks like one. */
+  scaleLoss() {
     const values = [this.data.loss.base, ...this.points.map((one) => one.value)].map((one) => this.straight(one));
-    const room = 0.12 * (Math.max(...values) - Math.min(...values)) || 0.01;
-    this.lossRange = [Math.min(...values) - room, Math.max(...values) + room];
+    const [low, high] = [Math.min(...values), Math.max(...values)];
+    const room = 0.12 * (high - low) + Math.max(0, LEAST - (high - low)) / 2;
+    this.lossRange = [low - room, high + room];
   }
 
   yLoss(value) {
@@ -305,7 +312,7 @@ class SpectrumCut {
     this.handle.setAttribute("aria-valuenow", this.rank);
     this.handle.lastChild.textContent = `rank ${this.rank}`;
     this.keptGround.setAttribute("width", this.x(this.rank) - this.plot.left);
-    const score = this.data.loss ? this.score(this.rank) : null;
+    const score = this.score(this.rank);
     this.dot.setAttribute("visibility", score ? "visible" : "hidden");
     if (score) {
       this.dot.setAttribute("cx", this.x(this.rank));
@@ -327,7 +334,6 @@ class SpectrumCut {
       ["Relative error", percent(this.error(this.rank)), "‖W − Wᵣ‖ / ‖W‖, the least there is"],
       ["Numbers kept", `${(numbers / whole).toFixed(2)}×`, cost, lost],
     ];
-    if (!loss) return found;
     const name = `${loss.name[0].toUpperCase()}${loss.name.slice(1)} on ${loss.source}`;
     return [...found, [name, score ? `${score.estimate ? "≈ " : ""}${this.told(score.value)}` : "…", this.note(score)]];
   }

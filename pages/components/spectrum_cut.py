@@ -9,6 +9,8 @@ from typing import Any
 
 import streamlit as st
 
+from pages.components.words import source_words
+from reparam_core.data import is_labelled
 from reparam_core.jobs import Compared, CutQuality
 from reparam_core.measure.spectra import random_spectrum
 
@@ -23,7 +25,7 @@ _mounted = st.components.v2.component(
 )
 
 
-def spectrum_cut(role: str, found: Compared, cut: int, hue: str, loss: dict[str, Any] | None,
+def spectrum_cut(role: str, found: Compared, cut: int, hue: str, loss: dict[str, Any],
                  released: Callable[[int], None]) -> None:  # fmt: skip
     """The spectrum, its cut and what the cut costs; `released` hears of a new cut."""
     before = found.before
@@ -49,9 +51,9 @@ def _short(values: Sequence[float]) -> list[float]:
 
 def loss_of(points: Sequence[CutQuality], source: str, doing: str = "", reason: str = "") -> dict[str, Any]:
     """What the model scores at the cuts measured so far, as the picture takes it."""
-    labelled = bool(points and points[0].labelled)
+    labelled = is_labelled(source)
     return {
-        "name": "accuracy" if labelled else "perplexity", "source": source, "labelled": labelled,
+        "name": "accuracy" if labelled else "perplexity", "source": source_words(source), "labelled": labelled,
         "base": points[0].base if points else None, "points": [asdict(one) for one in points],
         "doing": doing, "reason": reason,
     }  # fmt: skip

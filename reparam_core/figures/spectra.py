@@ -14,6 +14,7 @@ from reparam_core.figures.theme import BASE, INK, RANK, RING, SPARSITY, spoken, 
 NOTHING = 1e-6  # times σ₁: below it a singular value is rounding
 LOSS_SHARE = 0.26  # of the height, where there is a loss to show
 CELL = 34  # pixels of a row of the map
+LABELLED = {"before": 0.2, "after": 0.6}  # where along its curve a name stands, as a share
 FEW = 12  # layers up to which a cell has room for its number
 Losses = Sequence[tuple[int, float, float | None, float | None]]  # rank, value, 95 % interval
 
@@ -28,7 +29,7 @@ def spectrum(
     figure = go.Figure()
     if random:
         _singular_values(figure, random, {"color": BASE, "dash": "dot", "width": 1.5}, "a random matrix")
-    _singular_values(figure, sigma, {"color": RANK, "width": 2.5}, "before" if after else "σ")
+    _singular_values(figure, sigma, {"color": RANK, "width": 2.5}, "before" if after else "")
     if after is not None:
         _singular_values(figure, after, {"color": after_colour, "dash": "dash", "width": 2.5}, "after")
     figure.add_scatter(x=list(range(1, len(sigma) + 1)), y=energy, mode="lines", line={"color": INK, "dash": "dot"},
@@ -37,14 +38,17 @@ def spectrum(
     bottom = LOSS_SHARE + 0.08 if losses else 0.0
     figure.update_layout(
         yaxis={"type": "log", "title": "singular value σ", "domain": [bottom, 1], "exponentformat": "power"},
-        yaxis2={"overlaying": "y", "side": "right", "range": [0, 1.02], "tickformat": ".0%",
-                "title": "cumulative energy (dotted)", "showgrid": False})  # fmt: skip
+        yaxis2={"overlaying": "y", "side": "right", "range": [0, 1.02], "tickvals": [0, 0.25, 0.5, 0.75, 1], "tickformat": ".0%",
+                "tickmode": "array", "title": {"text": "cumulative energy (dotted)", "standoff": 12}, "showgrid": False})  # fmt: skip
     figure.update_xaxes(title="rank: singular values in falling order", range=[0, len(sigma) * 1.01], anchor="free",
                         position=0)  # fmt: skip
     if losses:
-        _loss_panel(figure, losses, base, score)
+        _loss_panel(figure, losses, base, score, len(sigma))
     error = math.sqrt(max(0.0, 1 - float(energy[cut - 1])))
     found = f"{name} cut at rank {cut} of {len(sigma)} keeps {energy[cut - 1]:.1%} of the energy; relative error {error:.1%}"
+    here = next((value for rank, value, _, _ in losses if rank == cut), None)
+    told = "{:.1%}".format if score == "accuracy" else spoken
+    found += f"; {score} {told(base)} → {told(here)}" if here is not None else ""
     styled(figure, found.strip(), provenance, height=440)
     figure.update_layout(margin_r=84)
     return figure
@@ -54,11 +58,11 @@ def _singular_values(figure: go.Figure, sigma: Sequence[float], line: dict[str, 
     """A spectrum with its name beside it; what is rounding is left out."""
     kept = [value for value in sigma if value > NOTHING * sigma[0]]
     figure.add_scatter(x=list(range(1, len(kept) + 1)), y=kept, mode="lines", line=line, name=name,
-                       hovertemplate=name + ": σ%{x} = %{y:.3g}<extra></extra>")  # fmt: skip
-    if kept:
-        at = int((0.5 if name != "after" else 0.75) * (len(kept) - 1))
+                       hovertemplate=name + " σ%{x} = %{y:.3g}<extra></extra>")  # fmt: skip
+    if kept and name:
+        at = int(LABELLED.get(name, 0.85) * (len(kept) - 1))
         # On a log axis an annotation is placed by its logarithm, unlike a line.
-        figure.add_annotation(x=at + 1, y=math.log10(kept[at]), text=name, showarrow=False, yanchor="bottom",
+        figure.add_annotation(x=at + 1, y=math.log10(kept[at]), text=name, showarrow=False, yshift=-12 if name == "after" else 14,
                               font={"color": line["color"]})  # fmt: skip
 
 
@@ -77,7 +81,7 @@ def _references(figure: go.Figure, full: int, cut: int, edge: float, even: int) 
                           xanchor="right", yanchor="bottom", font={"color": BASE})  # fmt: skip
 
 
-def _loss_panel(figure: go.Figure, losses: Losses, base: float, score: str) -> None:
+def _loss_panel(figure: go.Figure, losses: Losses, base: float, score: str, full: int) -> None:
     """What the model scores where this matrix alone is cut, with 95 % intervals."""
     ranks, values = [one[0] for one in losses], [one[1] for one in losses]
     known = [(value, low, high) for _, value, low, high in losses if low is not None and high is not None]

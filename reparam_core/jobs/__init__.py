@@ -19,6 +19,7 @@ from reparam_core.jobs.spectra import (
     Compared,
     CutQuality,
     Layers,
+    Side,
     als_losses,
     compared_layers,
     compared_spectrum,
@@ -31,7 +32,7 @@ from reparam_core.jobs.spectra import (
 )
 
 __all__ = [
-    "LARGE", "Attended", "Compared", "Comparison", "CutQuality", "Details", "Evaluator", "Explored", "Layers", "Point", "Ticket", "als_losses", "attended",
+    "LARGE", "Attended", "Compared", "Comparison", "CutQuality", "Details", "Evaluator", "Explored", "Layers", "Point", "Side", "Ticket", "als_losses", "attended",
     "compared",    "compared_layers", "compared_spectrum", "conversed", "cut_qualities", "cut_quality", "cut_recipe", "detailed", "evaluator",
     "explored", "ladder", "measured_so_far", "on_one_base", "seen_roles", "swept",
 ]  # fmt: skip

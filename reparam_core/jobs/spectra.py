@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from typing import Literal
 
 from torch import Tensor
 
@@ -17,6 +18,7 @@ from reparam_core.models import Model
 from reparam_core.recipes import Recipe
 from reparam_core.store import key, store
 
+Side = Literal["before", "after", "difference"]
 LADDER = (1 / 4, 1 / 2, 1 / 16, 3 / 4, 1 / 8, 3 / 8, 1 / 32, 1 / 64)  # shares of full rank, coarse to fine
 HIGHEST = 1e300  # perplexity: above it float64 ends, and no cliff is told from another
 
@@ -42,6 +44,14 @@ class Layers:
     def done(self) -> int:
         """How many of them are found."""
         return len(self.before) + len(self.after)
+
+    def values(self, of: Callable[[Spectrum], float], side: Side = "before") -> dict[str, float]:
+        """A number of every matrix before or after, or by how much it rises."""
+        before = {role: of(one) for role, one in self.before.items()}
+        after = before | {role: of(one) for role, one in self.after.items()}
+        if side == "difference":
+            return {role: after[role] - before[role] for role in before}
+        return before if side == "before" else after
 
 
 @dataclass(frozen=True)
