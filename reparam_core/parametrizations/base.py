@@ -26,7 +26,7 @@ class Leaf:
     """
 
     path: str
-    weight: Tensor  # (out, in)
+    weight: Tensor  # (out, in), float32, contiguous
     mask: Tensor | None = None
     storage: torch.dtype | None = None  # to which its numbers are rounded already
 

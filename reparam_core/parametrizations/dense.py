@@ -28,7 +28,7 @@ class Dense(Parametrization):
         return self if storage == self.storage else Dense(self.weight.to(storage), storage)
 
     def leaves(self) -> list[Leaf]:
-        return [Leaf("", self.weight.contiguous(), storage=self.storage)]  # some architectures keep the transpose
+        return [Leaf("", self.dense().contiguous(), storage=self.storage)]  # some checkpoints keep the transpose
 
     def replace(self, path: str, leaf: Parametrization) -> Parametrization:
         return leaf if path == "" else super().replace(path, leaf)

@@ -146,6 +146,7 @@ def test_leaves_are_the_places_that_replace_knows(case: Case) -> None:
     assert len({leaf.path for leaf in leaves}) == len(leaves)
     for leaf in leaves:
         assert leaf.weight.is_contiguous()
+        assert leaf.weight.dtype == torch.float32
         same = case.form.replace(leaf.path, Dense(leaf.weight))
         assert torch.equal(same.dense(), before)
         doubled = case.form.replace(leaf.path, Dense(2 * leaf.weight))
