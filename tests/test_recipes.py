@@ -1,9 +1,16 @@
 """Recipes: the short form means what the documentation says, JSON comes back as it went, mistakes take one line."""
 
+import fnmatch
+import json
+from typing import Any
+
 import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
 
 from reparam_core.errors import ReparamError
-from reparam_core.methods.settings import RankSetting
+from reparam_core.methods.settings import RankSetting, energy_rank
 from reparam_core.recipes import Recipe
 
 ROLES = {f"layers.{i}.{name}": True for i in range(12) for name in ("attention.q", "attention.o", "mlp.up")}
@@ -89,3 +96,132 @@ def test_ranks_follow_their_definitions() -> None:
     assert RankSetting(parameters=0.8).resolve(shape) == int(0.8 * 96 * 64 / (96 + 64))
     with pytest.raises(ReparamError, match="above the full rank 64"):
         RankSetting(rank=65).resolve(shape)
+
+
+def digits(low: float, high: float) -> st.SearchStrategy[float]:
+    """Numbers as people type them: six digits at most."""
+    return st.floats(low, high).map(lambda value: float(f"{value:.6g}")).filter(lambda value: low <= value <= high)
+
+
+RANKS = st.one_of(
+    digits(1e-6, 1).map(lambda keep: {"keep": keep}), st.integers(1, 10**6).map(lambda rank: {"rank": rank}),
+    digits(1e-6, 1e7).map(lambda share: {"parameters": share}), digits(1e-6, 1).map(lambda energy: {"energy": energy}),
+)  # fmt: skip
+ZEROS = digits(0, 0.999999).map(lambda share: {"fraction": share}) | digits(0, 1e7).map(
+    lambda most: {"threshold": most}
+)
+BITS = st.builds(
+    lambda bits, group, symmetric: {"bits": bits, "symmetric": symmetric} | ({} if group is None else {"group": group}),
+    st.integers(2, 8), st.none() | st.just("tensor") | st.integers(1, 4096), st.booleans(),
+)  # fmt: skip
+STEPS = {"rank": (RANKS, ["svd", "als", "randomized-svd"]), "sparsity": (ZEROS, ["magnitude"]), "bits": (BITS, ["rtn"])}
+
+
+def step(axis: str) -> st.SearchStrategy[dict[str, Any]]:
+    settings, names = STEPS[axis]
+    return st.builds(lambda name, setting: {"method": name} | setting, st.sampled_from(names), settings)
+
+
+ONE_RULE = st.fixed_dictionaries({}, optional={axis: step(axis) for axis in STEPS}).filter(bool)
+RULE = st.fixed_dictionaries({}, optional={axis: st.none() | step(axis) for axis in STEPS} | {
+    "where": st.sampled_from(["*", "layers.{0..3}.*", "*.mlp.*", "embedding"])})  # fmt: skip
+RECIPE = st.fixed_dictionaries({"rules": st.lists(RULE, max_size=3)}, optional={
+    "version": st.just(1), "storage": st.sampled_from(["float16", "bfloat16", "float32", None])})  # fmt: skip
+
+
+@given(ONE_RULE)
+def test_the_short_form_of_a_recipe_is_that_recipe(rule: dict[str, Any]) -> None:
+    recipe = Recipe.parse({"rules": [rule]})
+    assert Recipe.parse(recipe.short()) == recipe
+    assert Recipe.parse(recipe.short().replace(" ", "")) == recipe
+    assert Recipe.parse(recipe.short()).short() == recipe.short()
+
+
+@given(RECIPE)
+def test_json_comes_back_as_it_went(raw: dict[str, Any]) -> None:
+    recipe = Recipe.parse(raw)
+    for again in (Recipe.parse(recipe.canonical), Recipe.parse(recipe.as_json()), Recipe.parse(json.dumps(raw))):
+        assert again == recipe
+        assert hash(again) == hash(recipe)
+        assert again.canonical == recipe.canonical
+    assert json.loads(recipe.canonical) == recipe.as_json()
+
+
+@given(RECIPE, RECIPE)
+def test_equal_recipes_and_only_they_have_one_key(one: dict[str, Any], other: dict[str, Any]) -> None:
+    first, second = Recipe.parse(one), Recipe.parse(other)
+    assert (first == second) == (first.canonical == second.canonical)
+    assert len({first, second}) == 1 + (first != second)
+
+
+@given(RECIPE)
+def test_a_label_is_never_the_short_form_of_another_recipe(raw: dict[str, Any]) -> None:
+    recipe = Recipe.parse(raw)
+    try:
+        meant = Recipe.parse(recipe.short())
+    except ReparamError:
+        return
+    plan = recipe.resolve(ROLES | {f"layers.0.{name}": True for name in ("mlp.up", "x")})
+    assert meant.resolve(ROLES | {f"layers.0.{name}": True for name in ("mlp.up", "x")}) == plan
+    assert meant.storage == recipe.storage
+
+
+@given(
+    st.text(max_size=40) | st.from_regex(r"(svd|rtn|magnitude|base|\{)[:0-9.+eprgst {}\[\]\",]{0,12}", fullmatch=True)
+)
+def test_whatever_is_typed_is_a_recipe_or_one_line(typed: str) -> None:
+    told = "fine"
+    try:
+        Recipe.parse(typed)
+    except ReparamError as error:
+        told = str(error)
+    assert told
+    assert "\n" not in told
+
+
+@pytest.mark.parametrize("where", ["layers.{0..1000}.*", "{a,b}" * 11])
+def test_braces_that_stand_for_thousands_are_one_line(where: str) -> None:
+    with pytest.raises(ReparamError, match="more than 1000 patterns"):
+        Recipe.parse({"rules": [{"where": where, "bits": {"method": "rtn", "bits": 4}}]})
+    Recipe.parse({"rules": [{"where": "layers.{1..1000}.*"}]}).rules[0].matches("layers.7.x", True)
+
+
+@pytest.mark.parametrize("number", ["1e999", "NaN", "-Infinity"])
+def test_no_number_is_endless(number: str) -> None:
+    with pytest.raises(ReparamError, match="Give a finite number"):
+        Recipe.parse(f'{{"rules": [{{"sparsity": {{"method": "magnitude", "threshold": {number}}}}}]}}')
+
+
+@given(st.lists(st.tuples(st.sampled_from(["*", "*.q", "layers.{0..5}.*", "layers.?.mlp.up", None]),
+                          st.none() | st.integers(2, 8)), max_size=5))  # fmt: skip
+def test_the_last_rule_decides_matrix_by_matrix(given_rules: list[tuple[str | None, int | None]]) -> None:
+    """Against a plain loop: braces expanded by hand, `*` also over dots."""
+    raw: list[dict[str, Any]] = [
+        ({} if where is None else {"where": where}) | {"bits": bits and {"method": "rtn", "bits": bits}}
+        for where, bits in given_rules
+    ]
+    plan = Recipe.parse({"rules": raw}).resolve(ROLES)
+    for role, by_default in ROLES.items():
+        expected = None
+        for where, bits in given_rules:
+            globs = [f"layers.{i}.*" for i in range(6)] if where and "{" in where else [where]
+            if any(by_default if glob is None else fnmatch.fnmatchcase(role, glob) for glob in globs):
+                expected = bits
+        assert (plan[role]["bits"].setting.given()["bits"] if role in plan else None) == expected
+
+
+@given(st.integers(1, 300), st.integers(1, 300), st.floats(0.001, 1))
+def test_a_share_of_the_numbers_never_takes_more(m: int, n: int, share: float) -> None:
+    rank = RankSetting(parameters=share).resolve((m, n))
+    assert rank == 1 or rank * (m + n) <= share * m * n
+    assert rank == min(m, n) or (rank + 1) * (m + n) > share * m * n
+
+
+@given(st.lists(st.floats(0, 100, width=32), min_size=1, max_size=30), st.floats(0.001, 1))
+def test_energy_is_the_least_rank_that_holds_it(values: list[float], energy: float) -> None:
+    sigma = torch.tensor(sorted(values, reverse=True))
+    rank, squares = energy_rank(sigma, energy), sigma.double().square()
+    held = [float(squares[:r].sum()) for r in range(len(values) + 1)]
+    assert 1 <= rank <= len(values)
+    assert held[rank] >= energy * held[-1] * (1 - 1e-9)
+    assert rank == 1 or energy == 1 or held[-1] == 0 or held[rank - 1] < energy * held[-1] * (1 + 1e-9)
