@@ -35,6 +35,7 @@ class Step:
 
     @property
     def axis(self) -> str:
+        """rank, sparsity or bits."""
         return self.method.axis
 
     def own_fields(self) -> dict[str, Any]:
