@@ -62,7 +62,8 @@ def quality_words(point: Point) -> str:
         return said + told(after)
     if point.final and not point.significant:
         return f"{said}{told(after)}, no significant difference"
-    return f"{said}{told(before)} → {told(after)}{_interval_words(point)}"
+    change = f"{told(before)} → {told(after)}" if point.labelled else apart(before, after)
+    return said + change + _interval_words(point)
 
 
 def _interval_words(point: Point) -> str:
@@ -104,5 +105,12 @@ def number(value: float) -> str:
 
 
 def signed(value: float) -> str:
-    """With its sign also where it rises."""
-    return f"{'+' if value >= 0 else '−'}{number(abs(value))}"
+    """Two digits with a sign, `+0.075`; from a hundred on whole numbers."""
+    size = abs(value)
+    return f"{'+' if value >= 0 else '−'}{number(size) if size >= 1e5 else f'{size:,.0f}' if size >= 100 else f'{size:.2g}'}"
+
+
+def apart(before: float, after: float) -> str:
+    """`36.46 → 36.50`: as many digits as tell the two from each other."""
+    told = next((one for one in (number, "{:,.2f}".format, "{:,.3f}".format) if one(before) != one(after)), number)
+    return f"{told(before)} → {told(after)}"
