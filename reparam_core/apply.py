@@ -180,15 +180,20 @@ def units_of_leaves(method: Method, leaves: Mapping[str, Leaf]) -> Iterator[list
 
 
 def _prepared(method: Method, leaves: Mapping[str, Leaf], history: Mapping[str, str], clock: _Clock) -> Prepared:
-    """From the store where the leaves are the checkpoint's own matrices, else made anew."""
-    started = time.perf_counter()
+    """From the store where the leaves are the checkpoint's own matrices, else made anew; what is found costs nothing."""
+    started, made = time.perf_counter(), list[Prepared]()
+
+    def make() -> Prepared:
+        made.append(method.prepare(leaves))
+        return made[0]
+
     own = all("|" not in history[name.splitlines()[0]] for name in leaves)
     if own and type(method).caches:
         content = [history[name.splitlines()[0]] + name for name in leaves]
-        prepared = store().prepared(key(method=method.identity(), content=content), lambda: method.prepare(leaves))
+        prepared = store().prepared(key(method=method.identity(), content=content), make)
     else:
-        prepared = method.prepare(leaves)
-    clock.prepare += time.perf_counter() - started
+        prepared = make()
+    clock.prepare += time.perf_counter() - started if made else 0
     return prepared
 
 

@@ -223,7 +223,7 @@ def test_what_was_prepared_is_found_again(llama: Model, monkeypatch: pytest.Monk
     first = apply(llama, "svd:0.5")
     monkeypatch.setattr(methods()["svd"], "prepare", lambda *_: pytest.fail("prepared twice"))
     again = apply(llama, "svd:0.25")
-    assert again.seconds["prepare"] < first.seconds["prepare"] + 0.5
+    assert first.seconds["prepare"] > 0 == again.seconds["prepare"]
     assert {form.rank for form in again.forms.values() if isinstance(form, LowRank)} == {4, 8}
 
 
