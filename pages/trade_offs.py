@@ -8,7 +8,7 @@ from pages.components.cards import cards
 from pages.components.charts import chart
 from pages.components.controls import pick_model, pick_pinned, pick_recipe, pick_sources, take_own_source
 from pages.components.history import load_recipe, undo_and_redo
-from pages.components.live import ask, live
+from pages.components.live import ask, awaited, live
 from pages.components.panels import by_layer, claims_panel, recipe_panel, tasks_panel, text_panel
 from pages.components.rows import QualityKind, along, provenance_of, row_of, scale_of
 from pages.components.words import sentence
@@ -26,22 +26,35 @@ SWEPT = curve_recipes()
 
 def head(model: Model, quality: Ticket, details: Ticket, pinned: Ticket | None) -> None:
     """The sentence and the four figures; while nothing is known of the new setting, the old ones in grey."""
+    place = st.empty()
+    if quality.pending and not (quality.latest or Explored()).points:
+        with place.container():
+            old_figures(model, quality)
+        awaited(quality, lambda found: bool(found.points))
     found: Explored = quality.latest or Explored()
     if quality.error is not None:
-        st.error(str(quality.error))
-        return
-    if found.points:
-        st.session_state["shown"] = (model.name, list(found.points.values()))
-    shown_name, points = st.session_state.get("shown", ("", []))
-    stale = not found.points
-    if stale:
-        st.progress(found.share or 0.0, found.doing or "Measuring …")
-        points = points if shown_name == model.name else []
-    if points:
-        known: Details | None = None if stale else details.latest
-        with st.container(key="stale" if stale else "fresh"):
-            st.markdown(f"#### {sentence(model.name, points, known.latency if known else None)}")
-            cards(points, pinned_point(pinned, points[0]), known, model.source_bits)
+        place.error(str(quality.error))
+    elif found.points:
+        points = list(found.points.values())
+        st.session_state["shown"] = (model.name, points)
+        with place.container(key="fresh"):
+            figures(model, points, pinned_point(pinned, points[0]), details.latest)
+
+
+def old_figures(model: Model, quality: Ticket) -> None:
+    """What is being done, above the figures of the setting before."""
+    found: Explored = quality.latest or Explored()
+    st.progress(found.share or 0.0, found.doing or "Measuring …")
+    name, points = st.session_state.get("shown", ("", []))
+    if name == model.name:
+        with st.container(key="stale"):
+            figures(model, points, None, None)
+
+
+def figures(model: Model, points: list[Point], pinned: Point | None, details: Details | None) -> None:
+    """The sentence and the four figures."""
+    st.markdown(f"#### {sentence(model.name, points, details.latency if details else None)}")
+    cards(points, pinned, details, model.source_bits)
 
 
 def pinned_point(pinned: Ticket | None, point: Point) -> Point | None:
@@ -138,7 +151,9 @@ def _ask_for_sweep(name: str) -> None:
 
 def _minutes(quality: Ticket) -> str:
     """How long a sweep takes, from what one setting took."""
-    seconds = [point.seconds for point in (quality.latest or Explored()).points.values() if point.final and point.seconds]
+    seconds = [
+        point.seconds for point in (quality.latest or Explored()).points.values() if point.final and point.seconds
+    ]
     return f", about {max(1, round(max(seconds) * len(SWEPT) / 60))} min" if seconds else ""
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 import uuid
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -12,6 +13,7 @@ from reparam_core.jobs import Ticket, evaluator
 from reparam_core.jobs.evaluator import Lane
 
 POLL = 0.3  # seconds
+PATIENCE = 0.4  # seconds that a page waits for a first answer before it draws the rest
 
 
 def ask(name: str, wanted: Any, make: Callable[[Ticket], Iterator[Any]], lane: Lane = "interactive") -> Ticket:
@@ -26,6 +28,13 @@ def ask(name: str, wanted: Any, make: Callable[[Ticket], Iterator[Any]], lane: L
 def asked_before(name: str) -> Ticket | None:
     """The job of that name, if there is one."""
     return st.session_state.get("asked", {}).get(name, (None, None))[1]
+
+
+def awaited(ticket: Ticket, enough: Callable[[Any], bool], patience: float = PATIENCE) -> None:
+    """Until enough is known or patience ends: an answer on its way need not wait for the page's other parts."""
+    deadline = time.monotonic() + patience
+    while ticket.pending and not (ticket.latest and enough(ticket.latest)) and time.monotonic() < deadline:
+        ticket.wait(0.01)
 
 
 def live(draw: Callable[[], None], *tickets: Ticket | None, every: float = POLL) -> None:
