@@ -114,8 +114,8 @@ def pick_head(change: HeadChange) -> tuple[int, int]:
     """Which head is large: its numbers, also to be typed; another model may have fewer of them."""
     chosen = []
     for name, count in zip(("layer", "head"), change.divergence.shape, strict=True):
-        if name in st.session_state:
-            st.session_state[name] = min(int(st.session_state[name]), count - 1)
+        if int(st.session_state.get(name, 0)) >= count:
+            st.session_state[name] = count - 1
         st.markdown(name.capitalize(), width="content")
         chosen.append(int(st.number_input(name.capitalize(), 0, count - 1, 0, key=name, width=104,
                                           label_visibility="collapsed", **KEPT)))  # fmt: skip

@@ -84,7 +84,8 @@ def _softmax(heads: Heads, causal: bool) -> str:
     elif heads.scaling != 1:
         product = rf"{heads.scaling:.3g}\,{product}"
     added = (" + B" if heads.position_bias else "") + (" + M" if causal else "")
-    return rf"\mathrm{{Attention}} = \mathrm{{softmax}}\!\left({product}{added}\right) V"
+    body = rf"\mathrm{{softmax}}\!\left({product}{added}\right) V"
+    return rf"\begin{{aligned}} &\mathrm{{Attention}}(Q, K, V) \\ &\quad = {body} \end{{aligned}}"
 
 
 def _softmax_words(heads: Heads, causal: bool) -> str:

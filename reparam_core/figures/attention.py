@@ -23,7 +23,7 @@ from reparam_core.measure.attention import HeadChange, View, colour_limit, habit
 SEQUENTIAL = "Viridis"
 LESS, MORE = (46, 122, 194), (214, 96, 50)  # blue and orange: told apart by colour-blind eyes, on light and on dark
 DIVERGING = [[0, f"rgba{(*LESS, 1)}"], [0.5, f"rgba{(*LESS, 0)}"], [0.5, f"rgba{(*MORE, 0)}"], [1, f"rgba{(*MORE, 1)}"]]
-ROWS, COLUMNS = 24, 32  # tokens that fit on an axis
+ROWS, COLUMNS = 20, 28  # tokens that fit on an axis
 LONGEST_LABEL = 11  # characters of a token that are shown
 NUMBERED = 96  # heads up to which each cell holds its number
 NAMED = 0.25  # share of the weight from which a place is worth naming
@@ -112,7 +112,7 @@ def head_figure(
     styled(figure, head_title(change, view, selected), provenance, height=height)
     _token_axes(figure, change)
     figure.layout.annotations[-1].yshift = -10  # what hangs below an axis lies inside the frame here
-    return figure.update_layout(margin_l=6, margin_b=figure.layout.margin.b - 42)
+    return figure.update_layout(font_size=11, margin_l=6, margin_b=figure.layout.margin.b - 42)
 
 
 def _weights(change: HeadChange, view: View, selected: tuple[int, int]) -> tuple[Tensor, float]:
@@ -165,12 +165,7 @@ def _token_axes(figure: go.Figure, change: HeadChange) -> None:
     """Tokens on both axes, thinned out where they are many; the labels lie inside the plot's frame, above its footer."""
     rows, columns = _ticks(change.queries, ROWS), _ticks(change.keys, COLUMNS)
     left, bottom = 0.055 + 0.0145 * _longest(rows), 0.075 + 0.0215 * _longest(columns)
-    common = {
-        "type": "category",
-        "showgrid": False,
-        "ticks": "",
-        "tickfont": {"size": 12 if len(change.queries) <= 20 else 10.5},
-    }
+    common = {"type": "category", "showgrid": False, "ticks": ""}
     figure.update_xaxes(**common, **columns, domain=[left, 1], tickangle=-90,
                         title={"text": "key: what is looked at", "standoff": 4})  # fmt: skip
     figure.update_yaxes(**common, **rows, domain=[bottom, 1], autorange="reversed",

@@ -124,7 +124,7 @@ def test_labels_and_footer_do_not_meet_on_a_slide() -> None:
     """What hangs below the keys' axis lies inside the frame, above which the footer begins."""
     figure = for_slides(head_figure(change_of(token="Constitution"), "after", (0, 0), WHERE))
     inside = figure.layout.yaxis.domain[0] * (720 - figure.layout.margin.t - figure.layout.margin.b)
-    assert inside > 11 * 0.5 * figure.layout.xaxis.tickfont.size + 19
+    assert inside > 11 * 0.5 * figure.layout.font.size + 19
 
 
 @pytest.mark.parametrize("layers", [2, 30])
