@@ -11,8 +11,8 @@ from pages.components.charts import chart, downloads
 from pages.components.controls import pick_model, pick_recipe, pick_sources, take_own_source
 from pages.components.history import KEPT, load_recipe, undo_and_redo
 from pages.components.live import ask, live
-from pages.components.spectrum_cut import loss_of, spectrum_cut
-from pages.components.words import quality_words, recipe_words
+from pages.components.spectrum_cut import loss_of, score_of, spectrum_cut
+from pages.components.words import quality_words, recipe_words, source_words
 from reparam_core import ReparamError
 from reparam_core.figures.spectra import (
     als_convergence,
@@ -146,7 +146,10 @@ def sentence(view: View) -> str:
     ]
     told[0] += ", a loss above break-even" if found.numbers(cut) > 1 else ""
     told.append(f"relative error {found.error(cut):.1%}")
-    told += [quality_words(point) for point in quality_of(view).points.values()]
+    points = quality_of(view).points
+    told += [quality_words(point) for point in points.values()]
+    known = {source_words(point.source) for point in points.values()}
+    told += [f"{score_of(one)} on {source_words(one)} …" for one in view.sources if source_words(one) not in known]
     return "; ".join(told) + "."
 
 
@@ -193,7 +196,7 @@ def picture(view: View, cuts: list[CutQuality]) -> Figure:
     assert view.found is not None
     before, after = view.found.before, view.found.after
     points = [(one.rank, one.value, one.low, one.high) for one in cuts]
-    score = "accuracy" if cuts and cuts[0].labelled else "perplexity"
+    score = score_of(view.sources[0]) if view.sources else ""
     return spectrum(
         before.sigma.tolist(), view.cut, before.edge, before.break_even, view.provenance, name=view.role,
         random=random_spectrum(before.sigma, before.shape).tolist(), after=after.sigma.tolist() if after else None,
@@ -352,8 +355,6 @@ def job_of(name: str, view: View) -> tuple[Ticket | None, Callable[[], None]]:
 
 def draw(view: View, rest: Callable[[], None]) -> None:
     """The sentence, then the chosen view."""
-    if st.session_state.pop("picked", False):
-        st.rerun()  # what was picked in this fragment moves the controls outside it
     failed = next(
         (one.error for one in (view.spectrum, view.quality) if one is not None and one.error is not None), None
     )
@@ -362,6 +363,8 @@ def draw(view: View, rest: Callable[[], None]) -> None:
         return
     st.markdown(f"#### {sentence(view)}")
     rest()
+    if st.session_state.pop("picked", False):
+        st.rerun()  # what was picked in this fragment moves the controls outside it; drawn first, so that nothing is lost
 
 
 def page() -> None:

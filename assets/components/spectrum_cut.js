@@ -24,6 +24,7 @@ class SpectrumCut {
     this.frame = root.querySelector(".spectrum-cut");
     this.strip = root.querySelector(".strip");
     this.host = root.querySelector(".picture");
+    this.sent = [];
     this.size = new ResizeObserver(() => this.draw());
     this.host.addEventListener("pointerdown", (event) => this.grab(event));
     this.host.addEventListener("pointermove", (event) => this.point(event));
@@ -36,15 +37,24 @@ class SpectrumCut {
 
   /** New data; a cut that Python changed is taken over, one under the hand is left alone. */
   show(data, release) {
-    const busy = this.dragging || this.waiting;
-    const moved = data.cut !== this.data?.cut || data.role !== this.data?.role;
-    if (!busy && (moved || this.rank === undefined)) this.rank = data.cut;
-    Object.assign(this, { data, release });
+    if (data.role !== this.data?.role || this.changedThere(data.cut)) this.rank = data.cut;
+    this.data = data;
+    this.release = (rank) => {
+      this.sent.push(rank);
+      release(rank);
+    };
     this.rank = Math.min(this.rank, data.sigma.length);
     this.frame.classList.toggle("dark", data.theme === "dark");
     this.derive();
     this.draw();
     this.size.observe(this.host);
+  }
+
+  /** Did Python change the cut? What was sent comes back later, when the hand may be elsewhere: an echo is no change. */
+  changedThere(cut) {
+    const echo = this.sent.lastIndexOf(cut);
+    if (echo >= 0) this.sent.splice(0, echo + 1);
+    return echo < 0 && cut !== this.data.cut && !this.dragging && !this.waiting;
   }
 
   rest() {
@@ -267,8 +277,8 @@ class SpectrumCut {
 
   lossTicks() {
     const [low, high] = this.lossRange;
-    if (this.data.loss.labelled) return spread(low, high, 3);
-    return high - low > 1 ? thinned(logTicks(low / Math.LN10, high / Math.LN10), 4) : spread(Math.exp(low), Math.exp(high), 3);
+    if (this.data.loss.labelled) return spread(low, high, 4);
+    return high - low > 1 ? thinned(logTicks(low / Math.LN10, high / Math.LN10), 4) : spread(Math.exp(low), Math.exp(high), 4);
   }
 
   told(value) {
@@ -492,12 +502,12 @@ function thinned(values, most) {
 function spread(low, high, count) {
   const rough = (high - low) / count;
   const power = 10 ** Math.floor(Math.log10(rough));
-  const step = [1, 2, 5, 10].map((one) => one * power).find((one) => one >= rough);
+  const step = [1, 2, 2.5, 5, 10].map((one) => one * power).find((one) => one >= rough);
   const found = [];
   for (let value = Math.ceil(low / step) * step; value <= high; value += step) found.push(value);
   return found;
 }
 
 function linearTicks(full) {
-  return full < 8 ? Array.from({ length: full }, (_, index) => index + 1) : [1, ...spread(2, full, 8)];
+  return full < 8 ? Array.from({ length: full }, (_, index) => index + 1) : [1, ...spread(2, full, 6)];
 }

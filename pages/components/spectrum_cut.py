@@ -49,11 +49,15 @@ def _short(values: Sequence[float]) -> list[float]:
     return [float(f"{value:.6g}") for value in values]
 
 
+def score_of(source: str) -> str:
+    """What a model is scored by on this source."""
+    return "accuracy" if is_labelled(source) else "perplexity"
+
+
 def loss_of(points: Sequence[CutQuality], source: str, doing: str = "", reason: str = "") -> dict[str, Any]:
     """What the model scores at the cuts measured so far, as the picture takes it."""
-    labelled = is_labelled(source)
     return {
-        "name": "accuracy" if labelled else "perplexity", "source": source_words(source), "labelled": labelled,
+        "name": score_of(source), "source": source_words(source), "labelled": is_labelled(source),
         "base": points[0].base if points else None, "points": [asdict(one) for one in points],
         "doing": doing, "reason": reason,
     }  # fmt: skip

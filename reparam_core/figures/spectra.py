@@ -91,12 +91,18 @@ def _loss_panel(figure: go.Figure, losses: Losses, base: float, score: str, full
     figure.add_scatter(x=ranks, y=values, mode="lines+markers", yaxis="y3", error_y=bars, marker={"size": 7},
                        line={"color": RANK, "dash": "dot", "width": 1.5},
                        hovertemplate="rank %{x}: " + score + " %{y:.4g}<extra></extra>")  # fmt: skip
-    figure.add_shape(
-        type="line", x0=0, x1=1, xref="x domain", yref="y3", y0=base, y1=base, line={"color": BASE, "width": 1.5}
-    )
-    log = score == "perplexity" and max(values) > 3 * base
-    figure.update_layout(yaxis3={"domain": [0, LOSS_SHARE], "title": score, "type": "log" if log else "linear",
-                                 "nticks": 4, "anchor": "x"})  # fmt: skip
+    log = score == "perplexity"
+    low, high = min(base, *values), max(base, *values)
+    room = max(0.15 * (high - low), 0.01 * base)
+    reach, ticks = (max(low - room, 0.5 * low), high + room), spoken_ticks(low - room, high + room)
+    figure.add_shape(type="line", x0=0, x1=full, yref="y3", y0=base, y1=base, line={"color": BASE, "width": 1.5})
+    figure.add_annotation(x=full, yref="y3", y=math.log10(base) if log else base, text="base", showarrow=False,
+                          xanchor="right", yanchor="bottom", font={"color": BASE})  # fmt: skip
+    figure.update_layout(yaxis3={
+        "domain": [0, LOSS_SHARE], "title": score, "anchor": "x", "type": "log" if log else "linear",
+        "range": [math.log10(one) for one in reach] if log else list(reach),
+        **({"tickvals": ticks, "ticktext": [spoken(one) for one in ticks]} if log else {"tickformat": ".0%", "nticks": 4}),
+    })  # fmt: skip
 
 
 def spectra_by_depth(spectra: Sequence[Sequence[float]], layers: Sequence[int], kind: str, chosen: int | None,

@@ -1,0 +1,89 @@
+"""Pictures of spectra: finite data, findings as titles, provenance, and a cell that carries its role."""
+
+import math
+from typing import Any
+
+import numpy as np
+import plotly.graph_objects as go
+import pytest
+
+from reparam_core.figures.spectra import als_convergence, als_excess, rank_map, spectra_by_depth, spectrum
+
+SIGMA = [4.0, 2.0, 1.0, 0.5, 0.0]
+LOSSES = [(1, 60.0, 55.0, 66.0), (2, 40.0, 39.0, 41.0), (4, 36.0, None, None)]
+
+
+def checked(figure: go.Figure) -> str:
+    """Finite numbers only, with title and provenance; returns the title in one line."""
+    for trace in figure.data:
+        for name in ("x", "y"):
+            values = [one for one in getattr(trace, name) if isinstance(one, int | float | np.number)]
+            assert all(math.isfinite(one) for one in values)
+    assert figure.layout.meta["provenance"] == "from there"
+    return str(figure.layout.title.text).replace("<br>", " ")
+
+
+@pytest.mark.parametrize("losses", [(), LOSSES, LOSSES[:2]])
+@pytest.mark.parametrize("after", [None, [3.0, 1.0, 1e-9, 0.0, 0.0]])
+def test_the_spectrum_says_what_the_cut_keeps(losses: Any, after: Any) -> None:
+    figure = spectrum(SIGMA, 2, 1.5, 3, "from there", name="layers.0.mlp.up", random=[1.5, 1, 0.8, 0.5, 0.1], after=after,
+                      losses=losses, base=35.0)  # fmt: skip
+    title = checked(figure)
+    assert title.startswith("layers.0.mlp.up cut at rank 2 of 5 keeps 94.1% of the energy; relative error 24.3%")
+    assert title.endswith("perplexity 35 → 40") == bool(losses)
+    assert {one.text for one in figure.layout.annotations} >= {"cut 2", "break-even 3", "random-matrix edge"}
+
+
+def test_a_labelled_score_is_told_in_per_cent() -> None:
+    figure = spectrum(SIGMA, 2, 1.5, 3, "from there", losses=[(2, 0.75, 0.7, 0.8)], base=0.8, score="accuracy")
+    assert checked(figure).endswith("accuracy 80.0% → 75.0%")
+    assert figure.layout.yaxis3.type == "linear"
+
+
+def test_an_empty_matrix_is_drawn_as_nothing() -> None:
+    checked(spectrum([0.0, 0.0], 1, 0.0, 1, "from there"))
+
+
+@pytest.mark.parametrize("chosen", [None, 1])
+def test_spectra_over_depth_name_the_flattest_and_the_steepest_layer(chosen: int | None) -> None:
+    spectra = [[1.0, 0.9, 0.8, 0.7], [1.0, 0.4, 0.2, 0.1], [2.0, 1.2, 0.9, 0.1]]
+    figure = spectra_by_depth(spectra, [0, 1, 2], "mlp.up", chosen, "from there")
+    title = checked(figure)
+    assert title == "mlp.up: 4 directions are at least half as strong as the first in layer 0, only 1 in layer 1"
+    labels = {one.text for one in figure.layout.annotations}
+    assert {"layer 0", "layer 2"} <= labels
+    assert ("layer 1" in labels) == (chosen == 1)
+
+
+@pytest.mark.parametrize(("ratio", "difference"), [(False, False), (True, False), (False, True)])
+def test_a_map_tells_its_ends_and_every_cell_carries_its_role(ratio: bool, difference: bool) -> None:
+    roles = [["layers.0.mlp.up", "layers.1.mlp.up"], ["", "layers.1.mlp.down"]]
+    table = [[0.25, 0.5], [math.nan, 0.75]]
+    figure = rank_map(table, roles, ["mlp.up", "mlp.down"], [0, 1], "layers.1.mlp.up", "Entropy rank", "from there",
+                      ratio=ratio, difference=difference)  # fmt: skip
+    title = checked(figure)
+    assert "in layers.0.mlp.up to" in title
+    assert title.endswith("in layers.1.mlp.down")
+    assert [one[0] for one in figure.data[1].customdata] == ["layers.0.mlp.up", "layers.1.mlp.up", "layers.1.mlp.down"]
+    (ring,) = figure.layout.shapes
+    assert (ring.x0, ring.y0) == (0.5, -0.5)
+    if ratio or difference:
+        middle = 0 if difference else 1
+        assert figure.data[0].zmax - middle == pytest.approx(middle - figure.data[0].zmin)
+
+
+def test_als_says_how_far_above_the_optimum_it_ends_and_how_fast_it_falls() -> None:
+    losses = [0.4, 0.22, 0.202]
+    assert (
+        checked(als_convergence(losses, 0.2, 8, "from there"))
+        == "Rank 8 by ALS: 1.00% above the optimum after 3 rounds"
+    )
+    figure = als_excess(losses, 0.2, 0.5, "from there")
+    assert checked(figure) == "The excess falls to 0.10× a round on average"
+    assert list(figure.data[0].y) == pytest.approx([1.0, 0.1, 0.01])
+
+
+@pytest.mark.parametrize("losses", [[0.0], [0.2]])
+def test_als_at_the_optimum_says_so(losses: list[float]) -> None:
+    assert checked(als_excess(losses, losses[0], 0.0, "from there")) == "At the optimum, to rounding"
+    checked(als_convergence(losses, losses[0], 8, "from there"))

@@ -1,0 +1,121 @@
+"""Spectra without a browser: the sentence, the cut, the views, before and after, the address."""
+
+import json
+from typing import Any
+
+import pytest
+from streamlit.testing.v1 import AppTest
+
+from reparam_core import jobs
+from reparam_core.models import load
+from tests.pages.conftest import Open, settled
+
+
+def sentence(page: AppTest) -> str:
+    return next(one.value for one in page.markdown if one.value.startswith("####"))
+
+
+def titles(page: AppTest) -> list[str]:
+    specs = [json.loads(one.proto.spec) for one in page.get("plotly_chart")]
+    return [one["layout"]["title"]["text"].replace("<br>", " ") for one in specs]
+
+
+def control(kind: Any, key: str) -> Any:
+    return next(one for one in kind if one.key == key)
+
+
+def picture(page: AppTest) -> dict[str, Any]:
+    """What the drawn component was given."""
+    (found,) = page.get("bidi_component")
+    return dict(json.loads(found.proto.json))
+
+
+def told(page: AppTest) -> str:
+    return " ".join(one.value for one in [*page.markdown, *page.caption])
+
+
+def test_it_opens_at_break_even_of_the_first_query_matrix(opened: Open) -> None:
+    page = opened("spectra")
+    assert not page.exception
+    assert sentence(page).startswith(
+        "#### layers.0.attention.q (256 × 256) cut at rank 128 keeps 92.5% of the energy in 1.00× the numbers; "
+        "relative error 27.3%; perplexity on the addresses "
+    )
+    shown = picture(page)
+    assert (shown["cut"], shown["even"], shown["after"], len(shown["sigma"])) == (128, 128, None, 256)
+    assert {one["rank"] for one in shown["loss"]["points"]} >= {64, 128, 1}
+    assert all(one["final"] for one in shown["loss"]["points"])
+    assert r"r(m+n)=128\cdot512=65,536" in told(page)
+
+
+def test_the_address_is_the_view(opened: Open) -> None:
+    page = opened("spectra", role="layers.3.mlp.down", cut="200", sparsity="60")
+    assert (control(page.selectbox, "kind").value, control(page.number_input, "layer").value) == ("mlp.down", 3)
+    assert "cut at rank 200" in sentence(page)
+    assert "a loss above break-even" in sentence(page)
+    assert len(picture(page)["after"]) == 256
+    assert picture(page)["hue"] == "sparsity"
+    assert "After the setting, with all blocks at 60 % zeros (magnitude)" in told(page)
+
+
+def test_another_matrix_keeps_the_layer_and_a_rank_that_it_has(opened: Open) -> None:
+    page = opened("spectra", role="layers.3.mlp.down", cut="200")
+    control(page.selectbox, "kind").set_value("attention.k")
+    page = settled(page.run())
+    assert sentence(page).startswith("#### layers.3.attention.k (128 × 256) cut at rank 128 ")
+    assert page.query_params["role"] == "layers.3.attention.k"
+    control(page.selectbox, "kind").set_value("embedding")
+    page = settled(page.run())
+    assert sentence(page).startswith("#### embedding (4096 × 256) ")
+    assert control(page.number_input, "layer").disabled
+
+
+def test_a_setting_that_leaves_the_matrix_alone_says_so(opened: Open) -> None:
+    page = opened("spectra", role="layers.3.mlp.down", rank="20")
+    assert picture(page)["after"] is None
+    assert "leaves this matrix alone" in told(page)
+
+
+@pytest.mark.parametrize(
+    ("quantity", "words"), [("entropy rank", "Entropy rank: from "), ("numbers at 90 % energy", "Numbers at 90 % energy: from ")]
+)  # fmt: skip
+def test_all_layers_map_a_quantity_and_overlay_the_chosen_kind(opened: Open, quantity: str, words: str) -> None:
+    page = opened("spectra", view="All layers", quantity=quantity)
+    ranks, depth = titles(page)
+    assert ranks.startswith(words)
+    assert depth.startswith("attention.q: ")
+
+
+def test_all_layers_show_what_the_setting_changed(opened: Open) -> None:
+    page = opened("spectra", view="All layers", side="difference", rank="20")
+    assert titles(page)[0].startswith("Entropy rank, difference: from -0.")
+
+
+def test_als_stands_beside_the_optimum(opened: Open) -> None:
+    page = opened("spectra", view="Alternating least squares", cut="16")
+    loss, excess = titles(page)
+    assert loss.startswith("Rank 16 by ALS: ")
+    assert excess.startswith("The excess falls to ")
+    assert "Eckart–Young" in told(page)
+
+
+def test_a_model_without_a_head_has_spectra_and_says_why_no_loss(opened: Open, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(load("embedded-encoder-pretrained"), "objective", "encoder")
+    page = opened("spectra", model="embedded-encoder-pretrained")
+    assert not page.exception
+    assert sentence(page).startswith("#### layers.0.attention.q (192 × 192) cut at rank 96 ")
+    assert "perplexity" not in sentence(page)
+    assert picture(page)["loss"]["reason"] == "this model has no head to score"
+
+
+def test_the_cut_goes_to_trade_offs_as_a_recipe(opened: Open) -> None:
+    page = opened("spectra", role="layers.1.mlp.up", cut="40")
+    next(one for one in page.button if one.label == "Apply this cut").click()
+    page.run()
+    assert json.loads(page.session_state["recipe"]) == json.loads(jobs.cut_recipe("layers.1.mlp.up", 40))
+
+
+def test_a_wrong_recipe_is_a_line_in_place(opened: Open) -> None:
+    page = opened("spectra", recipe="svd:7")
+    assert not page.exception
+    assert page.error
