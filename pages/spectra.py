@@ -40,6 +40,7 @@ from reparam_core.jobs import (
     on_one_base,
     seen_roles,
 )
+from reparam_core.jobs.evaluator import Lane
 from reparam_core.measure.spectra import (
     QUANTITIES,
     by_kind,
@@ -48,6 +49,7 @@ from reparam_core.measure.spectra import (
     layered,
     random_spectrum,
 )
+from reparam_core.methods.rank.als import ALS
 from reparam_core.models import Model
 from reparam_core.recipes import Recipe
 
@@ -78,7 +80,7 @@ class View:
         """Where the numbers come from."""
         marked = f", a checkpoint of {self.model.source_bits} bits" if self.model.source_bits else ""
         rows, columns = self.model.matrices[self.role].shape
-        return f"{self.model.name}{marked} · {self.role}, {rows} × {columns} (out × in) · float64 · Reparam Explorer"
+        return f"{self.model.name}{marked} · {self.role}, {rows} × {columns} (out × in) · Reparam Explorer"
 
 
 # Controls
@@ -112,8 +114,9 @@ def _matrix_chosen(kinds: dict[str, dict[int | None, str]]) -> None:
 
 def pick_cut(full: int, even: int) -> int:
     """The rank of the cut, also by number; the break-even rank where nothing was said."""
-    if "cut" in st.session_state:
-        st.session_state["cut"] = max(1, min(st.session_state["cut"], full))
+    known = st.session_state.pop("cut-dropped", st.session_state.get("cut"))
+    if known is not None:
+        st.session_state["cut"] = max(1, min(known, full))
     return int(st.number_input("Cut at rank", 1, full, min(even, full), key="cut",
                                help=f"Drag the orange line, or say it here. Break-even is {even}.", **KEPT))  # fmt: skip
 
@@ -124,11 +127,6 @@ def take_to_trade_offs(role: str, cut: int) -> None:
                  help="To Trade-offs, with this matrix at this rank as the recipe."):  # fmt: skip
         load_recipe(cut_recipe(role, cut))
         st.switch_page("pages/trade_offs.py", query_params={})
-
-
-def released(rank: int) -> None:
-    """The drag is over: the controls outside the fragment follow."""
-    st.session_state.update(cut=rank, picked=True)
 
 
 # The sentence
@@ -150,7 +148,7 @@ def sentence(view: View) -> str:
     told += [quality_words(point) for point in points.values()]
     known = {source_words(point.source) for point in points.values()}
     told += [f"{score_of(one)} on {source_words(one)} …" for one in view.sources if source_words(one) not in known]
-    return "; ".join(told) + "."
+    return ("; ".join(told) + ".").replace("….", "…")
 
 
 def quality_of(view: View) -> Explored:
@@ -183,7 +181,9 @@ def one_matrix(view: View, tried: Ticket | None) -> None:
     doing = f"measuring rank {len(tried.latest or {}) + 1} of {len(ranks)}" if tried and tried.pending else ""
     reason = "" if view.sources else "this model has no head to score"
     loss = loss_of(cuts, view.sources[0] if view.sources else "any text", doing, reason)
-    spectrum_cut(view.role, view.found, view.cut, axis_of(view.recipe), loss, released)
+    dropped = spectrum_cut(view.role, view.found, view.cut, axis_of(view.recipe), loss)
+    if dropped is not None:
+        st.session_state.update({"cut-dropped": dropped, "picked": True})
     told, saved = st.columns([4, 1], vertical_alignment="center")
     with told:
         formula(view, view.found)
@@ -255,7 +255,7 @@ def heat_map(view: View, found: Layers) -> None:
     if found.after:
         shown = side.segmented_control("Before or after the setting", SIDES, default="before", required=True, key="side",
                                        **KEPT) or "before"  # fmt: skip
-    values, roles, kinds, layers = layered(found.values(quantity.of, shown))
+    values, (roles, kinds, layers) = found.values(quantity.of, shown), layered(found.roles)
     title = quantity.name.capitalize() + ("" if shown == "before" else f", {shown}")
     name = f"ranks-{view.role}"  # another matrix, another chart: a click that is kept must not come back
     chart(rank_map(values, roles, kinds, layers, view.role, title, every_provenance(view), ratio=not quantity.share,
@@ -308,12 +308,13 @@ def alternating(view: View, ticket: Ticket) -> None:
     sigma, r, (m, n) = view.found.before.sigma, view.cut, view.found.before.shape
     optimum = view.found.before.error(r) ** 2
     if ticket.pending:
-        st.progress(min(1.0, len(losses) / 30), f"Round {len(losses)} of 30 at most")
+        st.progress(len(losses) / ALS.iterations, f"Round {len(losses)} of {ALS.iterations} at most")
+    provenance = f"{view.provenance} · ALS in float32, random start of seed {ALS.seed}"
     left, right = st.columns(2)
     with left:
-        chart(als_convergence(losses, optimum, r, view.provenance), "als", f"{view.role}:")
+        chart(als_convergence(losses, optimum, r, provenance), "als", f"{view.role}:")
     with right:
-        chart(als_excess(losses, optimum, convergence_rate(sigma, r), view.provenance), "als-excess", f"{view.role}:")
+        chart(als_excess(losses, optimum, convergence_rate(sigma, r), provenance), "als-excess", f"{view.role}:")
     st.markdown(
         rf"**Eckart–Young**: of all $U\,V^\top$ with $U$ {m} × {r} and $V$ {n} × {r}, none is nearer to $W$ than the first {r} "
         rf"singular values with their vectors: $\min\lVert W-UV^\top\rVert^2/\lVert W\rVert^2=\sum_{{i>{r}}}\sigma_i^2/\sum_i\sigma_i^2"
@@ -326,11 +327,12 @@ def alternating(view: View, ticket: Ticket) -> None:
 # The page
 
 
-def asked(model: Model, role: str, recipe: str, cut: int, sources: list[str]) -> View:
-    """The jobs of every view: the spectrum, and the model's score at exactly this cut."""
+def asked(model: Model, role: str, recipe: str, cut: int, sources: list[str], name: str) -> View:
+    """The jobs of every view: the spectrum, and the model's score at exactly this cut; it waits for what one looks at."""
+    lane: Lane = "interactive" if name == VIEWS[0] else "background"
     spectra = ask("spectrum", (model.name, role, recipe), lambda own: compared_spectrum(model, role, recipe, own))
-    quality = ask("cut", (model.name, role, cut, tuple(sources)),
-                  lambda own: explored(model, cut_recipe(role, cut), sources, own)) if sources else None  # fmt: skip
+    quality = ask("cut", (model.name, role, cut, tuple(sources), lane),
+                  lambda own: explored(model, cut_recipe(role, cut), sources, own), lane) if sources else None  # fmt: skip
     return View(model, role, recipe, cut, sources, spectra, quality)
 
 
@@ -388,7 +390,7 @@ def page() -> None:
         recipe = pick_recipe(model)
     with buttons, st.container(horizontal=True, horizontal_alignment="right", gap="small"):
         undo_and_redo()
-    view = asked(model, role, recipe, cut, sources)
+    view = asked(model, role, recipe, cut, sources, chosen)
     own, rest = job_of(chosen, view)
     live(lambda: draw(view, rest), view.spectrum, view.quality, own, every=0.5)
 

@@ -12,10 +12,10 @@ const PATIENCE = 350; // ms after the last key until the cut counts as released
 const views = new WeakMap();
 
 export default function (component) {
-  const { parentElement, data, setTriggerValue } = component;
+  const { parentElement, data, setStateValue } = component;
   const view = views.get(parentElement) ?? new SpectrumCut(parentElement);
   views.set(parentElement, view);
-  view.show(data, (rank) => setTriggerValue("released", rank));
+  view.show(data, (rank) => setStateValue("dropped", { rank, time: Date.now() }));
   return () => view.rest();
 }
 
@@ -203,7 +203,8 @@ class SpectrumCut {
     this.curve(random, "random");
     this.path(this.energy.map((one, index) => [this.x(index), this.yEnergy(one / this.total)]), "energy");
     this.curve(sigma, "before");
-    if (sigma.length >= FEW) this.say(random, 0.8, "a random matrix of this size", "random-text", -14);
+    const close = this.y(random[Math.floor(0.8 * random.length)]) - this.y(this.data.edge) < 36; // to the edge's own name
+    if (sigma.length >= FEW) this.say(random, 0.8, "a random matrix of this size", "random-text", close ? 17 : -14);
     if (after) {
       this.curve(after, "after").style.stroke = `var(--${hue})`;
       this.say(after.filter((one) => one > NOTHING * after[0]), 0.75, "after", "after-text", 18).style.fill = `var(--${hue})`;

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -25,9 +25,8 @@ _mounted = st.components.v2.component(
 )
 
 
-def spectrum_cut(role: str, found: Compared, cut: int, hue: str, loss: dict[str, Any],
-                 released: Callable[[int], None]) -> None:  # fmt: skip
-    """The spectrum, its cut and what the cut costs; `released` hears of a new cut."""
+def spectrum_cut(role: str, found: Compared, cut: int, hue: str, loss: dict[str, Any]) -> int | None:
+    """The spectrum, its cut and what the cut costs; the rank where it was just dropped, once."""
     before = found.before
     data = {
         "role": role, "shape": before.shape, "sigma": _short(before.sigma.tolist()), "cut": cut, "even": before.break_even,
@@ -35,13 +34,12 @@ def spectrum_cut(role: str, found: Compared, cut: int, hue: str, loss: dict[str,
         "after": _short(found.after.sigma.tolist()) if found.after else None, "hue": hue, "loss": loss,
         "theme": st.context.theme.type,
     }  # fmt: skip
-
-    def heard() -> None:
-        rank = st.session_state["spectrum-cut"]["released"]
-        if rank is not None:
-            released(int(rank))
-
-    _mounted(key="spectrum-cut", data=data, on_released_change=heard)
+    dropped = _mounted(key="spectrum-cut", data=data, on_dropped_change=lambda: None)["dropped"]
+    # A state with its time, not a trigger: a trigger is lost where its run and a poll's become one.
+    if dropped is None or dropped["time"] == st.session_state.get("cut-heard"):
+        return None
+    st.session_state["cut-heard"] = dropped["time"]
+    return int(dropped["rank"])
 
 
 def _short(values: Sequence[float]) -> list[float]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import plotly.graph_objects as go
@@ -15,6 +15,7 @@ NOTHING = 1e-6  # times σ₁: below it a singular value is rounding
 LOSS_SHARE = 0.26  # of the height, where there is a loss to show
 CELL = 34  # pixels of a row of the map
 LABELLED = {"before": 0.2, "after": 0.6}  # where along its curve a name stands, as a share
+DEPTH = (0.3, 0.85)  # of a sequential scale that reads on white and on black, first layer to last
 FEW = 12  # layers up to which a cell has room for its number
 Losses = Sequence[tuple[int, float, float | None, float | None]]  # rank, value, 95 % interval
 
@@ -109,8 +110,9 @@ def spectra_by_depth(spectra: Sequence[Sequence[float]], layers: Sequence[int], 
                      provenance: str) -> go.Figure:  # fmt: skip
     """The spectra of one kind over all layers, each against its first singular value, coloured by depth."""
     figure = go.Figure()
-    colours = sample_colorscale("Viridis", list(np.linspace(0.05, 0.85, max(2, len(layers)))))
-    for sigma, layer, colour in zip(spectra, layers, colours, strict=False):
+    colours = sample_colorscale("Viridis", list(np.linspace(*DEPTH, max(2, len(layers)))))
+    drawn = list(zip(spectra, layers, colours, strict=False))
+    for sigma, layer, colour in sorted(drawn, key=lambda one: one[1] == chosen):  # the chosen one above the others
         here = layer == chosen
         figure.add_scatter(
             x=[(index + 1) / len(sigma) for index in range(len(sigma))], y=[value / sigma[0] for value in sigma],
@@ -143,22 +145,25 @@ def _away(spectra: Sequence[Sequence[float]], index: int, at: int) -> int:
     return -34 if 2 * above < len(spectra) else 34
 
 
-def rank_map(values: Sequence[Sequence[float]], roles: Sequence[Sequence[str]], kinds: Sequence[str], layers: Sequence[int],
+def rank_map(values: Mapping[str, float], roles: Sequence[Sequence[str]], kinds: Sequence[str], layers: Sequence[int],
              chosen: str, what: str, provenance: str, *, ratio: bool = False, difference: bool = False) -> go.Figure:  # fmt: skip
-    """A quantity over kind × layer. Each cell carries its role for a click; the chosen one is ringed."""
-    table = np.array(values, dtype=float)
+    """A quantity of every role over kind × layer. Each cell carries its role for a click; the chosen one is ringed."""
+    points = 100 if difference and not ratio else 1  # a difference of shares is told in points
+    table = np.array([[points * values.get(role, math.nan) for role in row] for row in roles], dtype=float)
     scale = _scale(table, ratio, difference)
-    told = "%{z:+.2f}" if difference else "%{z:.2f}" if ratio else "%{z:.0%}"
+    told = "%{z:+.1f}" if points > 1 else "%{z:+.2f}" if difference else "%{z:.2f}" if ratio else "%{z:.0%}"
     figure = go.Figure(go.Heatmap(
-        z=values, x=list(layers), y=list(kinds), xgap=1, ygap=1, hoverinfo="skip", texttemplate=told if len(layers) <= FEW else None,
+        z=table, x=list(layers), y=list(kinds), xgap=1, ygap=1, hoverinfo="skip", texttemplate=told if len(layers) <= FEW else None,
         colorbar={"tickformat": ".2~f" if ratio or difference else ".0%", "thickness": 12}, **scale))  # fmt: skip
-    _clickable(figure, table, roles, kinds, layers, what, "" if ratio or difference else "%")
+    _clickable(figure, values, roles, kinds, layers, what, "" if ratio or difference else "%")
     for row, names in enumerate(roles):
         if chosen in names:
             figure.add_shape(type="rect", x0=layers[list(names).index(chosen)] - 0.5, x1=layers[list(names).index(chosen)] + 0.5,
                              y0=row - 0.5, y1=row + 0.5, line={"color": RING, "width": 3})  # fmt: skip
     figure.update_yaxes(autorange="reversed", type="category", showgrid=False, automargin=True)
-    figure.update_xaxes(title="layer", dtick=1 if len(layers) <= 16 else 2, showgrid=False)
+    figure.update_xaxes(
+        title="layer", dtick=1 if len(layers) <= 16 else 2, showgrid=False, range=[layers[0] - 0.5, layers[-1] + 0.5]
+    )
     figure.update_layout(hoverdistance=60)
     return styled(
         figure, _range_told(table, roles, what, ratio, difference), provenance, height=CELL * len(kinds) + 130
@@ -174,11 +179,11 @@ def _scale(table: np.ndarray, ratio: bool, difference: bool) -> dict[str, object
     return {"colorscale": "RdBu_r", "zmin": middle - reach, "zmax": middle + reach}
 
 
-def _clickable(figure: go.Figure, table: np.ndarray, roles: Sequence[Sequence[str]], kinds: Sequence[str],
+def _clickable(figure: go.Figure, values: Mapping[str, float], roles: Sequence[Sequence[str]], kinds: Sequence[str],
                layers: Sequence[int], what: str, unit: str) -> None:  # fmt: skip
     """A heat map answers no click here: an unseen marker in every cell does."""
-    cells = [(layer, kind, roles[row][column], table[row, column]) for row, kind in enumerate(kinds)
-             for column, layer in enumerate(layers) if roles[row][column]]  # fmt: skip
+    cells = [(layer, kind, roles[row][column], values[roles[row][column]]) for row, kind in enumerate(kinds)
+             for column, layer in enumerate(layers) if roles[row][column] in values]  # fmt: skip
     unseen = {"marker": {"opacity": 0}}
     figure.add_scatter(
         x=[one[0] for one in cells], y=[one[1] for one in cells], mode="markers", selected=unseen, unselected=unseen,
@@ -192,7 +197,9 @@ def _range_told(table: np.ndarray, roles: Sequence[Sequence[str]], what: str, ra
     """From the least to the most, and where."""
     if np.isnan(table).all():
         return what
-    told = ("{:+.2f}" if difference else "{:.2f}×" if ratio else "{:.0%}").format
+    told = (
+        "{:+.2f}×" if difference and ratio else "{:+.1f} points" if difference else "{:.2f}×" if ratio else "{:.0%}"
+    ).format
     ends = [divmod(int(pick(table)), table.shape[1]) for pick in (np.nanargmin, np.nanargmax)]
     low, high = (f"{told(table[row, column])} in {roles[row][column]}" for row, column in ends)
     return f"{what}: from {low} to {high}"
@@ -235,7 +242,11 @@ def als_excess(losses: Sequence[float], optimum: float, rate: float, provenance:
         figure.add_annotation(x=line[0][0], y=math.log10(line[0][1]), text=f"in the long run ×{rate:.3f} a round", showarrow=False,
                               xanchor="left", yanchor="bottom", font={"color": BASE})  # fmt: skip
     _rounds_axis(figure, len(losses))
-    figure.update_yaxes(title="excess over the optimum", type="log", tickformat="~%", dtick=1)
+    reach = [one[1] for one in excess] or [0.1, 1.0]
+    ticks = spoken_ticks(0.8 * min(reach), 1.25 * max(reach))
+    figure.update_yaxes(
+        title="excess over the optimum", type="log", tickvals=ticks, ticktext=[f"{100 * one:.3g}%" for one in ticks]
+    )
     fall = (excess[-1][1] / excess[0][1]) ** (1 / (len(excess) - 1)) if len(excess) > 1 else 1.0
     found = f"The excess falls to {fall:.2f}× a round on average" if len(excess) > 1 else "At the optimum, to rounding"
     return styled(figure, found, provenance, height=330)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Iterator, Mapping
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
@@ -34,11 +35,18 @@ class Compared:
 
 @dataclass(frozen=True)
 class Layers:
-    """The spectra found so far, of so many matrices."""
+    """The spectra found so far, of these matrices."""
 
-    total: int
+    roles: Sequence[str]
+    total: int  # spectra, before and after
     before: Mapping[str, Spectrum] = field(default_factory=dict)
     after: Mapping[str, Spectrum] = field(default_factory=dict)  # of the matrices that the setting changes
+    seconds: float = 0.0  # that it took so far
+
+    @property
+    def left(self) -> float:
+        """How many more seconds, at the pace so far."""
+        return self.seconds / max(1, self.done) * (self.total - self.done)
 
     @property
     def done(self) -> int:
@@ -131,14 +139,14 @@ def compared_layers(model: Model, recipe: str, ticket: Ticket | None = None) -> 
     changed = recipes_by_role(model, recipe)
     roles = [role for role in seen_roles(model) if model.matrices[role].compressed_by_default]
     before, after = dict[str, Spectrum](), dict[str, Spectrum]()
-    total = len(roles) + sum(role in changed for role in roles)
+    total, started = len(roles) + sum(role in changed for role in roles), time.perf_counter()
     for role in roles:
         before[role] = spectrum_of(model, role)
-        yield Layers(total, dict(before))
+        yield Layers(roles, total, dict(before), {}, time.perf_counter() - started)
     for role in (role for role in roles if role in changed):
         found = spectrum_after(model, role, recipe, changed[role], ticket).after
         after |= {role: found} if found else {}
-        yield Layers(total, before, dict(after))
+        yield Layers(roles, total, before, dict(after), time.perf_counter() - started)
 
 
 def ladder(full: int) -> list[int]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -202,12 +202,11 @@ def by_kind(roles: Iterable[str]) -> dict[str, dict[int | None, str]]:
     return kinds
 
 
-def layered(values: Mapping[str, float]) -> tuple[list[list[float]], list[list[str]], list[str], list[int]]:
-    """Values by role → a table over kinds × layers (NaN where there is none), its roles, kinds and layers."""
-    kinds = {kind: layers for kind, layers in by_kind(values).items() if None not in layers}
+def layered(roles: Iterable[str]) -> tuple[list[list[str]], list[str], list[int]]:
+    """The roles of the layers as a table over kinds × layers ("" where there is no matrix), its kinds and its layers."""
+    kinds = {kind: layers for kind, layers in by_kind(roles).items() if None not in layers}
     every = sorted({layer for layers in kinds.values() for layer in layers if layer is not None})
-    roles = [[layers.get(layer, "") for layer in every] for layers in kinds.values()]
-    return [[values.get(role, math.nan) for role in row] for row in roles], roles, list(kinds), every
+    return [[layers.get(layer, "") for layer in every] for layers in kinds.values()], list(kinds), every
 
 
 def spectrum(weight: Tensor) -> dict[str, Any]:

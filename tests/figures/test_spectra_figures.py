@@ -58,11 +58,12 @@ def test_spectra_over_depth_name_the_flattest_and_the_steepest_layer(chosen: int
 @pytest.mark.parametrize(("ratio", "difference"), [(False, False), (True, False), (False, True)])
 def test_a_map_tells_its_ends_and_every_cell_carries_its_role(ratio: bool, difference: bool) -> None:
     roles = [["layers.0.mlp.up", "layers.1.mlp.up"], ["", "layers.1.mlp.down"]]
-    table = [[0.25, 0.5], [math.nan, 0.75]]
-    figure = rank_map(table, roles, ["mlp.up", "mlp.down"], [0, 1], "layers.1.mlp.up", "Entropy rank", "from there",
+    values = {"layers.0.mlp.up": 0.25, "layers.1.mlp.up": 0.5, "layers.1.mlp.down": 0.75}
+    figure = rank_map(values, roles, ["mlp.up", "mlp.down"], [0, 1], "layers.1.mlp.up", "Entropy rank", "from there",
                       ratio=ratio, difference=difference)  # fmt: skip
     title = checked(figure)
-    assert "in layers.0.mlp.up to" in title
+    least = "+25.0 points" if difference else "0.25×" if ratio else "25%"
+    assert title.startswith(f"Entropy rank: from {least} in layers.0.mlp.up to ")
     assert title.endswith("in layers.1.mlp.down")
     assert [one[0] for one in figure.data[1].customdata] == ["layers.0.mlp.up", "layers.1.mlp.up", "layers.1.mlp.down"]
     (ring,) = figure.layout.shapes
@@ -70,6 +71,14 @@ def test_a_map_tells_its_ends_and_every_cell_carries_its_role(ratio: bool, diffe
     if ratio or difference:
         middle = 0 if difference else 1
         assert figure.data[0].zmax - middle == pytest.approx(middle - figure.data[0].zmin)
+
+
+def test_a_map_that_fills_in_has_its_final_shape_and_no_click_on_what_is_missing() -> None:
+    roles = [["layers.0.mlp.up", "layers.1.mlp.up"]]
+    figure = rank_map({"layers.0.mlp.up": 0.25}, roles, ["mlp.up"], [0, 1], "", "Entropy rank", "from there")
+    assert checked(figure) == "Entropy rank: from 25% in layers.0.mlp.up to 25% in layers.0.mlp.up"
+    assert list(figure.layout.xaxis.range) == [-0.5, 1.5]
+    assert [one[0] for one in figure.data[1].customdata] == ["layers.0.mlp.up"]
 
 
 def test_als_says_how_far_above_the_optimum_it_ends_and_how_fast_it_falls() -> None:
