@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -22,6 +23,7 @@ from reparam_core.registry import AXES
 from reparam_core.store import key, store
 
 Progress = Callable[[float, str], None]
+SIDE_BY_SIDE = 2  # matrices prepared at once
 
 
 class CancelledError(Exception):
@@ -65,6 +67,9 @@ class Setting:
         return self.forms[role] if role in self.forms else self.model.form(role).stored(self.storage)
 
 
+Applying = Generator[tuple[float, str], None, Setting]
+
+
 @dataclass
 class _Clock:
     prepare: float = 0.0
@@ -87,17 +92,36 @@ def apply(
 
     Raises ReparamError for a recipe that is wrong or does not fit the model, CancelledError when `cancelled` says so.
     """
+    return finished(applying(model, recipe, dtype=dtype), progress, cancelled)
+
+
+def finished(
+    work: Applying, progress: Progress | None = None, cancelled: Callable[[], bool] = lambda: False
+) -> Setting:
+    """Every step of the work, one after the other."""
+    while True:
+        try:
+            share, what = next(work)
+        except StopIteration as ended:
+            setting: Setting = ended.value
+            return setting
+        if cancelled():
+            raise CancelledError
+        if progress:
+            progress(share, what)
+
+
+def applying(model: Model, recipe: str | Mapping[str, Any] | Recipe, *, dtype: torch.dtype = torch.float32) -> Applying:
+    """`apply` in steps, each a place to pause or to stop: yields how much is done and what comes next."""
     parsed = Recipe.parse(recipe)
     plan = parsed.resolve({role: one.compressed_by_default for role, one in model.matrices.items()})
     started, clock = time.perf_counter(), _Clock()
     storage = parsed.storage_dtype(model.storage)
     forms: dict[str, Parametrization] = {}
+    yield from _preparing(model, plan, clock)
     batches = _batches(plan)
     for index, batch in enumerate(batches):
-        if cancelled():
-            raise CancelledError
-        if progress:
-            progress(index / len(batches), next(iter(batch)))
+        yield index / len(batches), f"Rewriting {next(iter(batch))}"
         forms |= _transformed(model, {role: plan[role] for role in batch}, storage, dtype, clock)
     changed = bool(forms) or storage != model.storage
     module = model.clone(forms, dtype, storage) if changed else model.module_in(dtype)
@@ -189,48 +213,95 @@ def _prepared(method: Method, leaves: Mapping[str, Leaf], history: Mapping[str, 
 
     own = all("|" not in history[name.splitlines()[0]] for name in leaves)
     if own and type(method).caches:
-        content = [history[name.splitlines()[0]] + name for name in leaves]
-        prepared = store().prepared(key(method=method.identity(), content=content), make)
+        prepared = store().prepared(_prepared_name(method, leaves, history), make)
     else:
         prepared = make()
     clock.prepare += time.perf_counter() - started if made else 0
     return prepared
 
 
-def prepare(model: Model, recipe: Recipe, progress: Progress | None = None, workers: int = 2) -> float:
-    """Fill the store with all that `apply` will want, matrices side by side; seconds it took.
+def _prepared_name(method: Method, names: Iterable[str], history: Mapping[str, str]) -> str:
+    """The key of what a method prepares for these leaves."""
+    return key(method=method.identity(), content=[history[name.splitlines()[0]] + name for name in names])
 
-    One LAPACK thread each: two on two busy cores can stall an SVD for minutes.
-    """
+
+def prepare(model: Model, recipe: Recipe, progress: Progress | None = None) -> float:
+    """Fill the store with all that `apply` will want; seconds it took."""
     started = time.perf_counter()
-    wanted = _preparable(model, recipe)
-
-    def one(work: tuple[Method, str]) -> str:
-        method, role = work
-        for leaf in model.form(role).leaves():
-            _prepared(method, {f"{role}\n{leaf.path}": leaf}, {role: f"{model.sha256}/{role}"}, _Clock())
-        return role
-
-    with single_threaded(), ThreadPoolExecutor(workers) as pool:
-        for index, role in enumerate(pool.map(one, wanted)):
-            if progress:
-                progress((index + 1) / len(wanted), role)
+    plan = recipe.resolve({role: one.compressed_by_default for role, one in model.matrices.items()})
+    for share, what in _preparing(model, plan, _Clock()):
+        if progress:
+            progress(share, what)
     return time.perf_counter() - started
 
 
-def _preparable(model: Model, recipe: Recipe) -> list[tuple[Method, str]]:
-    """The first step of every matrix, where it looks at that matrix alone and has something to keep."""
-    plan = recipe.resolve({role: one.compressed_by_default for role, one in model.matrices.items()})
+def _preparing(model: Model, plan: Mapping[str, Mapping[str, Step]], clock: _Clock) -> Iterator[tuple[float, str]]:
+    """What the store lacks of every matrix's first step, some matrices side by side, pausing after each few.
+
+    One LAPACK thread each: two on two busy cores can stall an SVD for minutes.
+    """
+    wanted = _missing(model, plan)
+    if len(wanted) < 2:
+        return
+
+    def one(work: tuple[Method, str]) -> None:
+        method, role = work
+        for leaf in model.form(role).leaves():
+            _prepared(method, {f"{role}\n{leaf.path}": leaf}, {role: f"{model.sha256}/{role}"}, _Clock())
+
+    with ThreadPoolExecutor(SIDE_BY_SIDE) as pool:
+        for start in range(0, len(wanted), 2 * SIDE_BY_SIDE):
+            yield start / len(wanted), f"Preparing {wanted[start][1]}"
+            started = time.perf_counter()
+            with single_threaded():
+                list(pool.map(one, wanted[start : start + 2 * SIDE_BY_SIDE]))
+            clock.prepare += time.perf_counter() - started
+
+
+def _missing(model: Model, plan: Mapping[str, Mapping[str, Step]]) -> list[tuple[Method, str]]:
+    """The first step of every matrix, where it looks at that matrix alone, has something to keep and has not kept it."""
     first = [(next(steps[axis].method for axis in AXES if axis in steps), role) for role, steps in plan.items()]
-    return [(method, role) for method, role in first if method.unit == "matrix" and type(method).caches]
+    return [
+        (method, role)
+        for method, role in first
+        if method.unit == "matrix" and type(method).caches and not _all_kept(model, method, role)
+    ]
+
+
+def _all_kept(model: Model, method: Method, role: str) -> bool:
+    history = {role: f"{model.sha256}/{role}"}
+    names = [f"{role}\n{leaf.path}" for leaf in model.form(role).leaves()]
+    return all(store().has_tensors(_prepared_name(method, [name], history)) for name in names)
+
+
+class _Threads:
+    """Who wants mathematics on one thread each: the first sets it, the last restores what was there."""
+
+    def __init__(self) -> None:
+        self._lock, self._inside, self._before = threading.Lock(), 0, 1
+
+    def enter(self) -> None:
+        with self._lock:
+            if self._inside == 0:
+                self._before = torch.get_num_threads()
+                torch.set_num_threads(1)
+            self._inside += 1
+
+    def leave(self) -> None:
+        with self._lock:
+            self._inside -= 1
+            if self._inside == 0:
+                torch.set_num_threads(self._before)
+
+
+_threads = _Threads()
 
 
 @contextmanager
 def single_threaded() -> Iterator[None]:
-    """Mathematics on one thread each while it lasts."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
+    """Mathematics on one thread each while it lasts, also where several threads ask for it at once."""
+    _threads.enter()
     try:
         yield
     finally:
-        torch.set_num_threads(before)
+        _threads.leave()

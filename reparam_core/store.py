@@ -25,6 +25,8 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 SCHEMA = "CREATE TABLE IF NOT EXISTS results (key TEXT PRIMARY KEY, model TEXT, recipe TEXT, value TEXT, seen REAL)"
+ENGINE = 2  # raised whenever the same question gets another answer: what older code measured is then not found
+PREPARED_BYTES = 8e9  # of factors on disk; those used longest ago go when a process starts with more
 PATIENCE = 30.0  # seconds to wait for another process
 ABANDONED = 3600.0  # seconds after which an unfinished file belongs to no one
 MEMORY = 2**30  # bytes of factors that stay in memory where the disk refuses them
@@ -35,8 +37,10 @@ T = TypeVar("T")
 
 
 def key(**parts: Any) -> str:
-    """SHA-256 of the parts' canonical JSON."""
-    text = json.dumps(parts, sort_keys=True, separators=(",", ":"), ensure_ascii=False, default=str)
+    """SHA-256 of the parts' canonical JSON and of the version of what computes them."""
+    text = json.dumps(
+        parts | {"engine": ENGINE}, sort_keys=True, separators=(",", ":"), ensure_ascii=False, default=str
+    )
     return hashlib.sha256(text.encode()).hexdigest()
 
 
@@ -101,6 +105,10 @@ class Store:
             self.save_tensors(name, made)
             return self.tensors(name) or made
 
+    def has_tensors(self, name: str) -> bool:
+        """Are there any of that key? Whether they are whole is found out when they are read."""
+        return name in self._factors or self._path(name).exists()
+
     def tensors(self, name: str) -> Tensors | None:
         """The tensors of that key, memory-mapped; None where there are none. What is damaged is deleted."""
         with self._lock:
@@ -150,11 +158,9 @@ class Store:
         return self.directory / "results.sqlite"
 
     def _prepare(self) -> None:
-        """Folders, schema, and no unfinished files of processes long gone."""
+        """Folders, schema, order."""
         (self.directory / "prepared").mkdir(parents=True, exist_ok=True)
-        for path in (self.directory / "prepared").glob("*.part"):
-            if time.time() - path.stat().st_mtime > ABANDONED:
-                _remove(path)
+        self._tidy(self.directory / "prepared")
         with self._alone():
             try:
                 self._define()
@@ -162,6 +168,19 @@ class Store:
                 if not _damaged(error):
                     raise
                 self._set_aside()
+
+    def _tidy(self, folder: Path) -> None:
+        """No unfinished files of processes long gone, and no more factors than are worth their room."""
+        for path in folder.glob("*.part"):
+            if time.time() - path.stat().st_mtime > ABANDONED:
+                _remove(path)
+        kept = sorted(((one.stat(), one) for one in folder.glob("*.safetensors")), key=lambda one: one[0].st_atime)
+        total = sum(found.st_size for found, _ in kept)
+        for found, path in kept:
+            if total <= PREPARED_BYTES:
+                return
+            _remove(path)
+            total -= found.st_size
 
     def _define(self) -> None:
         with closing(self._connect()) as database, database:

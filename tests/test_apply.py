@@ -11,7 +11,7 @@ import torch
 import transformers
 
 from reparam_core import ReparamError, apply, base, load, store
-from reparam_core.apply import CancelledError, layer_of, prepare, units
+from reparam_core.apply import CancelledError, applying, layer_of, prepare, single_threaded, units
 from reparam_core.methods.base import Unit
 from reparam_core.models import Model, write_packed
 from reparam_core.parametrizations import Dense, LowRank, Quantized, Sparse
@@ -212,8 +212,8 @@ def test_whoever_cancels_gets_nothing(llama: Model) -> None:
 
 def test_progress_rises_over_every_matrix(llama: Model) -> None:
     told: list[tuple[float, str]] = []
-    setting = apply(llama, "rtn:4", progress=lambda share, role: told.append((share, role)))
-    assert [role for _, role in told] == list(setting.forms)
+    setting = apply(llama, "rtn:4", progress=lambda share, what: told.append((share, what)))
+    assert [what for _, what in told] == [f"Rewriting {role}" for role in setting.forms]
     assert [share for share, _ in told] == sorted(share for share, _ in told)
     assert told[0][0] == 0
     assert told[-1][0] < 1
@@ -228,11 +228,34 @@ def test_what_was_prepared_is_found_again(llama: Model, monkeypatch: pytest.Monk
 
 
 def test_preparing_beforehand_prepares_all_that_is_asked(llama: Model, monkeypatch: pytest.MonkeyPatch) -> None:
-    shares: list[float] = []
-    prepare(llama, Recipe.parse("svd:0.5 + rtn:4"), progress=lambda share, _: shares.append(share))
-    assert shares[-1] == 1
+    told: list[tuple[float, str]] = []
+    prepare(llama, Recipe.parse("svd:0.5 + rtn:4"), progress=lambda share, what: told.append((share, what)))
+    assert [share for share, _ in told] == sorted(share for share, _ in told)
+    assert all(what.startswith("Preparing ") for _, what in told)
     monkeypatch.setattr(methods()["svd"], "prepare", lambda *_: pytest.fail("prepared twice"))
-    assert len(apply(llama, "svd:0.5").forms) == len(shares)
+    assert apply(llama, "svd:0.5").seconds["prepare"] == 0
+    prepare(llama, Recipe.parse("svd:0.7"), progress=lambda *_: pytest.fail("nothing is missing"))
+
+
+def test_what_is_paused_can_be_dropped(llama: Model) -> None:
+    threads = torch.get_num_threads()
+    work = applying(llama, "svd:0.5")
+    assert next(work)[1].startswith("Preparing ")
+    next(work)
+    work.close()
+    assert torch.get_num_threads() == threads
+    assert apply(llama, "svd:0.5").forms
+
+
+def test_threads_are_restored_whoever_leaves_last() -> None:
+    before = torch.get_num_threads()
+    first, second = single_threaded(), single_threaded()
+    first.__enter__()
+    second.__enter__()
+    first.__exit__(None, None, None)
+    assert torch.get_num_threads() == 1
+    second.__exit__(None, None, None)
+    assert torch.get_num_threads() == before
 
 
 def test_a_scope_spreads_one_fraction_over_its_unit(llama: Model) -> None:

@@ -258,3 +258,14 @@ def test_a_killed_writer_leaves_the_store_readable(tmp_path: Path) -> None:
         found = store.tensors(name)
         assert found is not None or value["i"] == len(results) - 1  # the last may have died before its factors
         assert found is None or torch.equal(found["w"], torch.full((200000,), float(value["i"])))
+
+
+def test_factors_used_longest_ago_make_room(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    kept = Store(tmp_path)
+    for index in range(4):
+        kept.save_tensors(f"factor-{index}", {"w": torch.zeros(1000)})
+        path = kept._path(f"factor-{index}")
+        os.utime(path, (index, index))
+    monkeypatch.setattr("reparam_core.store.PREPARED_BYTES", 9_000)
+    again = Store(tmp_path)
+    assert [again.has_tensors(f"factor-{index}") for index in range(4)] == [False, False, True, True]

@@ -3,21 +3,26 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import Field, dataclass, fields
-from typing import Any, Literal, cast, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, Literal, cast, get_args, get_origin, get_type_hints
 
 import streamlit as st
 
 from pages.components.history import GROUPS, KEPT, RANK_UNITS, TEXT, UNTOUCHED, remember
+from pages.components.live import ask, failed, live
 from pages.components.places import IN_BLOCKS, KINDS, Place
 from pages.components.words import recipe_words, source_title
 from reparam_core import ReparamError
-from reparam_core.data import keep_own, own_sources
+from reparam_core.data import is_labelled, keep_own, own_sources
+from reparam_core.jobs import fetched, loader
 from reparam_core.measure.spectra import break_even
-from reparam_core.models import ENTRIES, Fit, Model, fit, load
+from reparam_core.measure.tasks import tasks_of
+from reparam_core.models import ENTRIES, Fit, Model, fit, load, loaded
 from reparam_core.recipes import Recipe, Rule
 from reparam_core.registry import methods
+from reparam_core.store import store_warning
 
 BIT_WIDTHS = [2, 3, 4, 5, 6, 7, 8, 16]
 SOURCES = {
@@ -28,13 +33,7 @@ SOURCES = {
 }
 SUFFIXES = {"causal": (".txt", ".csv"), "masked": (".txt",), "classification": (".csv",), "seq2seq": (".csv",)}
 OTHER = "another …"
-
-
-@st.cache_resource(show_spinner=False)
-def loaded(name: str) -> Model:
-    """One a process, shared by every session."""
-    with st.spinner(f"Loading {name} …"):
-        return load(name)
+QUICK = 10.0  # seconds that a model may take to load without being asked for
 
 
 def pick_model() -> Model:
@@ -49,33 +48,54 @@ def pick_model() -> Model:
                                  help="Weights in safetensors only; code in a checkpoint is never run.", **KEPT)  # fmt: skip
         else:
             st.caption(ENTRIES[name].summary)
+        if warning := store_warning():
+            st.warning(warning)
     if not name:
         st.info("Name a folder that transformers saved, or a model on the hub.")
         st.stop()
+    return loaded(name) or _loaded_now(name)
+
+
+def _loaded_now(name: str) -> Model:
+    """What it takes, before it is taken; what is dear waits for a button and shows how far it is."""
     try:
-        _say_fit(name, fit(name))
-        return loaded(name)
+        needed = fit(name)
+        if needed.problem:
+            st.error(needed.problem)
+            st.stop()
+        if needed.seconds > QUICK:
+            _fetch(name, needed)
+        with st.spinner(f"Loading {name}: {needed}"):
+            return load(name)
     except ReparamError as error:
         st.error(str(error))
         st.stop()
 
 
-def _say_fit(name: str, needed: Fit) -> None:
-    """What it takes, before it is taken; what is dear waits for a button."""
-    with st.sidebar:
-        st.caption(str(needed))
-    if needed.problem:
-        st.error(needed.problem)
-        st.stop()
-    if needed.seconds > 10 and not st.session_state.get(f"agreed-{name}"):
+def _fetch(name: str, needed: Fit) -> None:
+    """In the background, once it was agreed to; the page goes on when it is there."""
+    agreed: dict[str, float] = st.session_state.setdefault("agreed", {})
+    if name not in agreed:
         st.info(f"{name}: {needed}")
-        if not st.button("Fetch and convert it", key=f"agreed-{name}", type="primary"):
-            st.stop()
+        st.button("Fetch and convert it", key=f"agree-{name}", type="primary",
+                  on_click=lambda: agreed.update({name: time.monotonic()}))  # fmt: skip
+        st.stop()
+    ticket = ask("load", name, lambda _own: fetched(name), worker=loader())
+    live(lambda: _progress(name, needed, agreed[name]), ticket)
+    if failed("load", ticket) or ticket.pending:
+        st.stop()
+
+
+def _progress(name: str, needed: Fit, since: float) -> None:
+    """How far it is by the clock: neither the hub nor the converter tells."""
+    share = min(0.97, (time.monotonic() - since) / needed.seconds)
+    st.progress(share, f"Fetching and converting {name}, about {needed.seconds:.0f} s in all, once")
 
 
 def pick_sources(model: Model) -> list[str]:
     """What quality is measured on: a text or table, and a second beside it."""
-    known = list(SOURCES.get(model.objective, ()))
+    suited = tasks_of(model)
+    known = [one for one in SOURCES.get(model.objective, ()) if one in suited or not is_labelled(one)]
     own = [path for suffix in SUFFIXES.get(model.objective, ()) for path in own_sources(suffix)]
     every, kind = [*known, *own], model.objective
     if not every:
@@ -145,6 +165,9 @@ def _bits_setting(position: int) -> dict[str, Any]:
 
 def _break_even_note(model: Model, place: Place) -> str:
     """From which share of full rank on two factors hold fewer numbers than the matrix, by its shape."""
+    unit = st.session_state.get("rank_unit") or "keep"
+    if unit != "keep":  # of the numbers it is 100 by definition, of the energy another share for every matrix
+        return " · break-even 100" if unit == "parameters" else ""
     rule = Rule(where=place.glob)
     shapes = {one.shape for role, one in model.matrices.items() if rule.matches(role, one.compressed_by_default)}
     shares = sorted(100 * break_even(shape) // min(shape) for shape in shapes)
@@ -232,7 +255,7 @@ def _more(axis: Axis, chosen: str) -> dict[str, Any]:
     st.markdown(f"**{chosen}** {methods(axis.name)[chosen].summary}.")
     MORE[axis.name]()
     kind = methods(axis.name)[chosen]
-    hints = get_type_hints(kind)
+    hints = get_type_hints(kind, include_extras=True)
     own = {one.name: _field(f"{axis.name}_{chosen}_{one.name}", one, hints[one.name]) for one in fields(kind)}
     return {one.name: own[one.name] for one in fields(kind) if own[one.name] != one.default}
 
@@ -240,12 +263,22 @@ def _more(axis: Axis, chosen: str) -> dict[str, Any]:
 def _field(key: str, field: Field[Any], hint: Any) -> Any:
     """A control for a field of a method, by its type."""
     label, default = field.name.replace("_", " ").capitalize(), cast("Any", field.default)
-    if get_origin(hint) is Literal:
-        return st.selectbox(label, get_args(hint), get_args(hint).index(default), key=key, **KEPT)
-    if hint is bool:
+    plain, least = _plain_type(hint)
+    if get_origin(plain) is Literal:
+        return st.selectbox(label, get_args(plain), get_args(plain).index(default), key=key, **KEPT)
+    if plain is bool:
         return st.toggle(label, default, key=key, **KEPT)
-    return st.number_input(label, value=default, min_value=type(default)(0), key=key,
-                           format="%g" if hint is float else None, **KEPT)  # fmt: skip
+    return st.number_input(label, value=default, min_value=type(default)(least), key=key,
+                           format="%g" if plain is float else None, **KEPT)  # fmt: skip
+
+
+def _plain_type(hint: Any) -> tuple[Any, float]:
+    """A field's type without its limits, and the least value that they allow."""
+    if get_origin(hint) is not Annotated:
+        return hint, 0
+    plain, *extras = get_args(hint)
+    limits = [one for extra in extras for one in getattr(extra, "metadata", ())]
+    return plain, next((one.ge for one in limits if hasattr(one, "ge")), 0)
 
 
 def _more_of_rank() -> None:
@@ -263,14 +296,31 @@ MORE: Mapping[str, Callable[[], None]] = {"rank": _more_of_rank, "sparsity": lam
 
 
 def pick_pinned(recipe: str) -> str | None:
-    """The setting that figures are compared with: the base, or one that was pinned."""
-    pinned = st.session_state.get("pinned")
+    """The setting that figures are compared with: the base, or one that was pinned; it is in the address too."""
+    named = st.session_state.setdefault("pinned", st.query_params.get("pinned"))
+    pinned = _read_pinned(named) if named else None
     with st.sidebar:
         st.caption(f"Compared with: {'the base' if pinned is None else recipe_words(pinned)}")
-        if pinned is None:
-            st.button("Pin this setting", icon=":material/keep:", on_click=st.session_state.update,
-                      args=({"pinned": recipe},), help="Compare what follows with it.")  # fmt: skip
+        if named is None:
+            st.button("Pin this setting", icon=":material/keep:", on_click=_pin, args=(recipe,),
+                      help="Compare what follows with it.")  # fmt: skip
         else:
-            st.button("Compare with the base again", icon=":material/keep_off:", on_click=st.session_state.update,
-                      args=({"pinned": None},))  # fmt: skip
-    return str(pinned) if pinned is not None else None
+            st.button("Compare with the base again", icon=":material/keep_off:", on_click=_pin, args=(None,))
+    if named is not None and st.query_params.get("pinned") != named:
+        st.query_params["pinned"] = named
+    return pinned
+
+
+def _pin(recipe: str | None) -> None:
+    st.session_state["pinned"] = recipe
+    if recipe is None:
+        st.query_params.pop("pinned", None)
+
+
+def _read_pinned(named: str) -> str | None:
+    """The pinned recipe; one that cannot be read is told in place, and the base stands in for it."""
+    try:
+        return Recipe.parse(named).canonical
+    except ReparamError as error:
+        st.error(f"The pinned setting: {error}")
+        return None

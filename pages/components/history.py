@@ -41,7 +41,15 @@ def step(by: int) -> None:
     place = st.session_state.get("history_place", -1) + by
     if 0 <= place < len(st.session_state.get("history", [])):
         st.session_state.history_place = place
-        st.session_state.update(st.session_state.history[place])
+        restore(st.session_state.history[place])
+
+
+def restore(state: Mapping[str, Any]) -> None:
+    """Set the recipe's controls; what the state does not name goes back to its default."""
+    for key in recipe_keys():
+        if key not in state:
+            del st.session_state[key]
+    st.session_state.update(state)
 
 
 def undo_and_redo() -> None:
@@ -56,17 +64,15 @@ def undo_and_redo() -> None:
 def load_recipe(recipe: str) -> None:
     """Set the controls to a recipe; one that they cannot say goes into the field for recipes as text."""
     found = controls_of(recipe)
-    for key in recipe_keys():
-        del st.session_state[key]  # what is not said goes back to its default
-    st.session_state.update(UNTOUCHED)
-    st.session_state[TEXT] = "" if found is not None else recipe
-    st.session_state.update(found or {})
+    restore({**UNTOUCHED, TEXT: "" if found is not None else recipe, **(found or {})})
 
 
 def controls_of(recipe: str) -> dict[str, Any] | None:
     """The controls that say this recipe; None where none do."""
-    controls: dict[str, Any] = {}
-    for rule in Recipe.parse(recipe).rules:
+    parsed, controls = Recipe.parse(recipe), dict[str, Any]()
+    if parsed.storage is not None:
+        return None
+    for rule in parsed.rules:
         place = place_of(rule.where)
         for axis, step in rule.steps.items():
             said = _controls_of_step(step) if step else None

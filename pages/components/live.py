@@ -9,20 +9,30 @@ from typing import Any
 
 import streamlit as st
 
-from reparam_core.jobs import Ticket, evaluator
+from reparam_core.jobs import Evaluator, Ticket, evaluator
 from reparam_core.jobs.evaluator import Lane
 
 POLL = 0.3  # seconds
 PATIENCE = 0.4  # seconds that a page waits for a first answer before it draws the rest
 
 
-def ask(name: str, wanted: Any, make: Callable[[Ticket], Iterator[Any]], lane: Lane = "interactive") -> Ticket:
+def ask(name: str, wanted: Any, make: Callable[[Ticket], Iterator[Any]], lane: Lane = "interactive",
+        worker: Evaluator | None = None) -> Ticket:  # fmt: skip
     """The job of that name: submitted again only where something else is wanted than last time."""
     asked: dict[str, tuple[Any, Ticket]] = st.session_state.setdefault("asked", {})
     if name not in asked or asked[name][0] != wanted:
         session = st.session_state.setdefault("session", uuid.uuid4().hex)
-        asked[name] = (wanted, evaluator().submit(session, name, make, lane))
+        asked[name] = (wanted, (worker or evaluator()).submit(session, name, make, lane))
     return asked[name][1]
+
+
+def failed(name: str, ticket: Ticket) -> bool:
+    """Say in place that the job of that name failed, and offer to ask again."""
+    if ticket.error is None:
+        return False
+    st.error(str(ticket.error))
+    st.button("Try again", key=f"again-{name}", on_click=st.session_state.get("asked", {}).pop, args=(name, None))
+    return True
 
 
 def asked_before(name: str) -> Ticket | None:

@@ -15,6 +15,7 @@ from reparam_core.jobs.exploring import (
     measured_so_far,
     swept,
 )
+from reparam_core.jobs.loading import fetched, loader
 from reparam_core.jobs.spectra import (
     Compared,
     CutQuality,
@@ -32,7 +33,35 @@ from reparam_core.jobs.spectra import (
 )
 
 __all__ = [
-    "LARGE", "Attended", "Compared", "Comparison", "CutQuality", "Details", "Evaluator", "Explored", "Layers", "Point", "Side", "Ticket", "als_losses", "attended",
-    "compared",    "compared_layers", "compared_spectrum", "conversed", "cut_qualities", "cut_quality", "cut_recipe", "detailed", "evaluator",
-    "explored", "ladder", "measured_so_far", "on_one_base", "seen_roles", "swept",
-]  # fmt: skip
+    "LARGE",
+    "Attended",
+    "Compared",
+    "Comparison",
+    "CutQuality",
+    "Details",
+    "Evaluator",
+    "Explored",
+    "Layers",
+    "Point",
+    "Side",
+    "Ticket",
+    "als_losses",
+    "attended",
+    "compared",
+    "compared_layers",
+    "compared_spectrum",
+    "conversed",
+    "cut_qualities",
+    "cut_quality",
+    "cut_recipe",
+    "detailed",
+    "evaluator",
+    "explored",
+    "fetched",
+    "ladder",
+    "loader",
+    "measured_so_far",
+    "on_one_base",
+    "seen_roles",
+    "swept",
+]

@@ -30,6 +30,7 @@ class Ticket:
     error: ReparamError | None = None
     _steps: Iterator[Any] | None = None
     _over: threading.Event = field(default_factory=threading.Event)
+    _changing: threading.Lock = field(default_factory=threading.Lock)
 
     @property
     def pending(self) -> bool:
@@ -46,13 +47,15 @@ class Ticket:
 
     def finish(self, state: State, error: ReparamError | None = None) -> None:
         """It is over: only the first reason counts."""
-        if self.pending:
-            self.state, self.error = state, error
+        with self._changing:
+            if self.pending:
+                self.state, self.error = state, error
         self._over.set()
 
     def step(self) -> None:
         """One step of the work; what it yields is the latest partial result."""
-        self.state = "running" if self.state == "waiting" else self.state
+        with self._changing:
+            self.state = "running" if self.state == "waiting" else self.state
         try:
             self._steps = self._steps or self.make(self)
             self.latest = next(self._steps)

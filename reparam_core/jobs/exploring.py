@@ -6,18 +6,18 @@ import math
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 from itertools import zip_longest
 from typing import Any
 
 import torch
 
-from reparam_core.apply import Setting, apply, base
+from reparam_core.apply import Applying, Setting, applying, base, finished
 from reparam_core.data import is_labelled
 from reparam_core.jobs.evaluator import Ticket
 from reparam_core.measure.changes import Claim, bytes_by_kind, changes, claims
-from reparam_core.measure.evaluation import Evaluation, default_source, evaluation
+from reparam_core.measure.evaluation import DEFAULT_SOURCES, Evaluation, evaluation
 from reparam_core.measure.generation import said
 from reparam_core.measure.latency import latency_steps
 from reparam_core.measure.quality import Quality, paired_interval, quality_steps
@@ -32,8 +32,11 @@ FIRST = {True: 1024, False: 2048}  # scored tokens before a first estimate is sh
 SEQUENCES = {True: 16, False: 32}
 FIRST_ANSWERS, ANSWERS = 96, 1500
 REMEMBERED = 16  # evaluations
+HIGHEST_NLL = 69.0  # a perplexity of 10³⁰
+PAUSE = 0.1  # seconds of rewriting after which others may have the machine
 BUILT = 3  # settings that stay in memory for whoever asks next
 _asked: OrderedDict[tuple[str, str], Evaluation] = OrderedDict()
+_asking = threading.Lock()
 
 
 @dataclass(frozen=True)
@@ -45,6 +48,7 @@ class Point:
     source: str
     asked: str  # the key of the evaluation: only points that were asked the same are comparable
     unit: str  # of an answer: token, masked token, sentence …
+    convention: str  # what of the source was scored, in words
     labelled: bool
     perplexity: float
     base_perplexity: float
@@ -133,6 +137,8 @@ class Details:
     latency: dict[str, Any] | None = None
     tasks: dict[str, dict[str, Any]] | None = None
     dtype: str = ""
+    timed: bool = False  # is the latency that of all its runs?
+    seen: float = 0.0  # when it was measured, seconds since 1970; 0 while it is new
 
 
 def exploring_dtype(model: Model) -> torch.dtype:
@@ -145,13 +151,14 @@ def exploring_dtype(model: Model) -> torch.dtype:
 def asked_of(model: Model, source: str) -> Evaluation:
     """The evaluation that pages show: the same for every setting, made once."""
     name = (model.sha256, source)
-    if name not in _asked:
-        rows = tasks_of(model).get(source, ANSWERS)
-        count = rows if is_labelled(source) else SEQUENCES[model.parameters > LARGE]
-        while len(_asked) >= REMEMBERED:
-            _asked.popitem(last=False)
-        _asked[name] = evaluation(model, source, count, LENGTH)
-    return _asked[name]
+    with _asking:
+        if name not in _asked:
+            rows = tasks_of(model).get(source, ANSWERS)
+            count = rows if is_labelled(source) else SEQUENCES[model.parameters > LARGE]
+            while len(_asked) >= REMEMBERED:
+                _asked.popitem(last=False)
+            _asked[name] = evaluation(model, source, count, LENGTH)
+        return _asked[name]
 
 
 def explored(model: Model, recipe: str, sources: Sequence[str], ticket: Ticket | None = None) -> Iterator[Explored]:
@@ -165,7 +172,7 @@ def explored(model: Model, recipe: str, sources: Sequence[str], ticket: Ticket |
     if not missing:
         return
     started = time.perf_counter()
-    setting = built(model, parsed, ticket, Explored(dict(points)))
+    setting = yield from _told(building(model, parsed), Explored(dict(points)))
     for quality in _looked_at(model, [quality_steps(setting, one, 1) for one in missing]):
         point = _point(setting, parsed, quality, time.perf_counter() - started)
         if quality.final:
@@ -218,23 +225,39 @@ class _Built:
 _built = _Built()
 
 
-def built(model: Model, recipe: str | Recipe, ticket: Ticket | None = None, so_far: Explored | None = None) -> Setting:
-    """The recipe applied, or the same setting as built a moment ago; its ticket sees how far it is."""
+def building(model: Model, recipe: str | Recipe) -> Applying:
+    """The recipe applied in steps, or the same setting as built a moment ago."""
     parsed, dtype = Recipe.parse(recipe), exploring_dtype(model)
     name = (model.sha256, parsed.canonical, dtype)
     found = _built.get(name)
-    if found is not None:
-        return found
+    if found is None:
+        found = yield from applying(model, parsed, dtype=dtype)
+        _built.put(name, found)
+    return found
+
+
+def built(model: Model, recipe: str | Recipe, ticket: Ticket | None = None, so_far: Explored | None = None) -> Setting:
+    """The same in one go, for a job that has nothing to show before; its ticket sees how far it is."""
 
     def progress(share: float, what: str) -> None:
         if ticket is not None and so_far is not None:
-            ticket.latest = replace(so_far, doing=f"Rewriting {what}", share=share)
+            ticket.latest = replace(so_far, doing=what, share=share)
 
-    made = apply(
-        model, parsed, dtype=dtype, progress=progress, cancelled=lambda: ticket is not None and not ticket.pending
-    )
-    _built.put(name, made)
-    return made
+    return finished(building(model, recipe), progress, lambda: ticket is not None and not ticket.pending)
+
+
+def _told(work: Applying, so_far: Explored) -> Generator[Explored, None, Setting]:
+    """The work with what it does, now and then: each time others may have the machine, or it may be abandoned."""
+    paused = time.perf_counter()
+    while True:
+        try:
+            share, what = next(work)
+        except StopIteration as ended:
+            setting: Setting = ended.value
+            return setting
+        if time.perf_counter() - paused > PAUSE:
+            yield replace(so_far, doing=what, share=share)
+            paused = time.perf_counter()
 
 
 def _name(model: Model, recipe: Recipe, asked: Evaluation) -> str:
@@ -269,8 +292,8 @@ def _point(setting: Setting, recipe: Recipe, found: Quality, seconds: float) -> 
     untouched, asked = base(setting.model, setting.dtype), found.evaluation
     return Point(
         recipe=recipe.canonical, short=recipe.short(), source=asked.name, asked=asked.key,
-        unit=asked.unit, labelled=asked.labelled,
-        perplexity=found.perplexity, base_perplexity=float(torch.tensor(found.base_nll).exp()),
+        unit=asked.unit, convention=asked.convention, labelled=asked.labelled,
+        perplexity=_perplexity(found.nll), base_perplexity=_perplexity(found.base_nll),
         delta_nll=found.nll - found.base_nll, nll_interval=found.interval,
         accuracy=found.accuracy, base_accuracy=found.base_accuracy, accuracy_interval=found.delta_accuracy_interval,
         flips=found.flips, kl_from_base=found.kl_from_base, majority=asked.majority, labels=asked.labels,
@@ -281,28 +304,48 @@ def _point(setting: Setting, recipe: Recipe, found: Quality, seconds: float) -> 
     )  # fmt: skip
 
 
+def _perplexity(nll: float) -> float:
+    """exp(nll), up to a number that charts can show; what is no number at all is as bad as that."""
+    return math.exp(min(nll, HIGHEST_NLL)) if not math.isnan(nll) else math.exp(HIGHEST_NLL)
+
+
 def detailed(model: Model, recipe: str, ticket: Ticket | None = None) -> Iterator[Details]:
     """What changed by layer and what was claimed, then latency, then task accuracies; kept once they are whole."""
     parsed = Recipe.parse(recipe)
-    name = key(details=model.sha256, recipe=parsed.canonical, threads=torch.get_num_threads())
-    value = store().get(name)
-    if value is not None:
-        yield Details(**value | {"claims": [Claim(**one) for one in value["claims"]]})
+    name = key(details=model.sha256, recipe=parsed.canonical, threads=torch.get_num_threads(),
+               dtype=str(exploring_dtype(model)))  # fmt: skip
+    found = _kept_details(name)
+    if found is not None:
+        yield found
         return
     setting = built(model, parsed, ticket)
-    found = Details(
-        changes(setting), bytes_by_kind(setting), claims(setting), dtype=str(setting.dtype).removeprefix("torch.")
-    )
-    yield found
-    if tasks_of(model):
-        first = evaluation(model, default_source(model), 16, LENGTH).probes[0]
-        for times in latency_steps(setting, first.inputs):
-            found = replace(found, latency=times, claims=claims(setting, times))
-            yield found
+    found = Details(dtype=str(setting.dtype).removeprefix("torch."))
+    yield (found := replace(found, claims=claims(setting)))
+    yield (found := replace(found, sizes=bytes_by_kind(setting)))
+    yield (found := replace(found, changes=changes(setting)))
+    for times in _latencies(setting):
+        yield (found := replace(found, latency=times, claims=claims(setting, times)))
+    yield (found := replace(found, timed=found.latency is not None))
     for reports in task_steps(setting):
-        found = replace(found, tasks=reports)
-        yield found
-    store().put(name, asdict(found), model=model.sha256, recipe=parsed.canonical)
+        yield (found := replace(found, tasks=reports))
+    store().put(name, asdict(found) | {"seen": time.time()}, model=model.sha256, recipe=parsed.canonical)
+
+
+def _kept_details(name: str) -> Details | None:
+    """From the store; None where another version wrote it."""
+    value = store().get(name)
+    if value is None or set(value) != {one.name for one in fields(Details)}:
+        return None
+    return Details(**value | {"claims": [Claim(**one) for one in value["claims"]]})
+
+
+def _latencies(setting: Setting) -> Iterator[dict[str, Any]]:
+    """Times of the model's own kind of input, after every run; none where it has no input of that kind."""
+    model = setting.model
+    source = DEFAULT_SOURCES.get(model.objective)
+    suited = source is not None and (not is_labelled(source) or source in tasks_of(model))
+    if model.tokenizer is not None and source is not None and suited:
+        yield from latency_steps(setting, evaluation(model, source, 16, LENGTH).probes[0].inputs)
 
 
 def conversed(model: Model, recipe: str, prompt: str, tokens: int, temperature: float, seed: int,
@@ -318,13 +361,18 @@ def conversed(model: Model, recipe: str, prompt: str, tokens: int, temperature: 
 def swept(model: Model, recipes: Sequence[str], sources: Sequence[str], ticket: Ticket) -> Iterator[tuple[int, int]]:
     """Measure many settings into the store; yields how many are done, of how many."""
     for index, recipe in enumerate(recipes):
-        for _ in explored(model, recipe, sources):
+        for _ in explored(model, recipe, sources, ticket):
             yield index, len(recipes)
     yield len(recipes), len(recipes)
 
 
 def measured_so_far(model: Model, source: str) -> list[Point]:
-    """Every setting of this model that was measured to the end on this source, and asked the same."""
-    asked = asked_of(model, source).key
-    kept = [_read(value) for _, value, _ in store().all(model.sha256) if value.get("asked") == asked]
+    """Every setting of this model that was measured to the end on this source, and asked the same.
+
+    Nothing before the source was asked for once: a page draws what it says, and never makes an evaluation itself.
+    """
+    asked = _asked.get((model.sha256, source))
+    if asked is None:
+        return []
+    kept = [_read(value) for _, value, _ in store().all(model.sha256) if value.get("asked") == asked.key]
     return [point for point in kept if point]

@@ -37,6 +37,7 @@ class Evaluation:
     unit: str  # what one answer is: token, masked token, sentence, date …
     probes: list[Probe]
     provenance: dict[str, Any]
+    convention: str  # what is scored, in words
     by_row: bool = False  # an answer is a whole row, right where all of it is
     labels: tuple[str, ...] = ()
     majority: float | None = None
@@ -94,14 +95,17 @@ def evaluation(model: Model, source: str, count: int = 16, length: int = 512, of
     return RUNNING[model.objective](model, sequences(model, source, count, length, offset))
 
 
-def _of_text(found: Sequences, unit: str, probes: list[Probe], size: int | None = None) -> Evaluation:
-    return Evaluation(found.name, unit, probes, found.provenance(), bytes=size, notes=found.notes, tokens=found.ids)
+def _of_text(found: Sequences, unit: str, probes: list[Probe], scored: str, size: int | None = None) -> Evaluation:
+    convention = f"sequences of {found.ids.shape[1]}, {scored}"
+    return Evaluation(
+        found.name, unit, probes, found.provenance(), convention, bytes=size, notes=found.notes, tokens=found.ids
+    )
 
 
 def of_tokens(model: Model, found: Sequences) -> Evaluation:
     """Every position but a sequence's first, from those before it."""
     probes = [Probe({"input_ids": row[None]}, row[None, 1:]) for row in found.ids]
-    return _of_text(found, "token", probes, found.bytes)
+    return _of_text(found, "token", probes, "every position but the first scored", found.bytes)
 
 
 def of_masked_tokens(model: Model, found: Sequences) -> Evaluation:
@@ -113,12 +117,12 @@ def of_masked_tokens(model: Model, found: Sequences) -> Evaluation:
     seen = found.ids.masked_fill(hidden, model.tokenizer.mask_token_id)
     targets = found.ids.masked_fill(~hidden, IGNORED)
     probes = [Probe({"input_ids": seen[i : i + 1]}, targets[i : i + 1]) for i in range(len(seen))]
-    return _of_text(found, "masked token", probes)
+    return _of_text(found, "masked token", probes, f"{MASKED_SHARE:.0%} of the positions masked and scored")
 
 
 def _of_table(found: Table, unit: str, probes: list[Probe], labels: Sequence[str] = ()) -> Evaluation:
     provenance = {"name": found.name, "sha256": found.sha256, "offset": 0, "sequences": len(found.rows), "length": None}
-    return Evaluation(found.name, unit, probes, provenance, True, tuple(labels), found.majority)
+    return Evaluation(found.name, unit, probes, provenance, "one answer a row", True, tuple(labels), found.majority)
 
 
 def class_numbers(model: Model) -> dict[str, int]:

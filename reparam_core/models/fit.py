@@ -43,6 +43,11 @@ class Fit:
         return f"{memory}{disk}, about {self.seconds:.0f} s."
 
 
+def memory_needed(on_disk: float) -> float:
+    """Bytes in memory for a file of 16 bits a number: float32 is twice that, and a setting beside it as much again."""
+    return 4.0 * on_disk
+
+
 def fit(name: str) -> Fit:
     """For a catalogue name, a folder, or a hub id."""
     free_memory = float(psutil.virtual_memory().available)
@@ -51,12 +56,12 @@ def fit(name: str) -> Fit:
     free_disk = float(shutil.disk_usage(there).free)
     entry = ENTRIES.get(name)
     if entry is not None and entry.source and not (entry.folder / "config.json").exists():
-        return Fit(6 * entry.bytes, free_memory, entry.bytes, free_disk, entry.seconds)
+        return Fit(1.5 * memory_needed(entry.bytes), free_memory, entry.bytes, free_disk, entry.seconds)
     folder = entry.folder if entry is not None else Path(name)
     if not folder.is_dir():
         return Fit(None, free_memory, 0, free_disk, 60)
     on_disk = sum(one.stat().st_size for one in folder.rglob("*.safetensors"))
-    return Fit(4.0 * on_disk, free_memory, 0, free_disk, max(1.0, on_disk / 2e8))
+    return Fit(memory_needed(on_disk), free_memory, 0, free_disk, max(1.0, on_disk / 2e8))
 
 
 def _told(size: float) -> str:

@@ -8,6 +8,7 @@ import hashlib
 import json
 import sys
 import threading
+from collections import OrderedDict
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -22,14 +23,18 @@ from torch import nn
 from reparam_core.errors import ReparamError
 from reparam_core.models.catalogue import ENTRIES
 from reparam_core.models.converting import converted
+from reparam_core.models.fit import memory_needed
 from reparam_core.models.model import Model
 from reparam_core.models.packed import SPECS, read_packed
 from reparam_core.models.pooled import MeanPooledBertForSequenceClassification
 
 Progress = Callable[[float, str], None]
 transformers.logging.disable_progress_bar()  # progress goes to whoever asked for the model
-_loaded: dict[str, Model] = {}
+KEPT = 8  # models in memory
+_loaded: OrderedDict[str, Model] = OrderedDict()
+_turns: dict[str, threading.Lock] = {}  # one a name, so that no model is read twice
 _lock = threading.Lock()
+TOKENIZERS = ("tokenizer.json", "vocab.txt", "vocab.json", "spiece.model")
 OWN_CLASSES = {one.__name__: one for one in (MeanPooledBertForSequenceClassification,)}
 OBJECTIVES = (
     ("ForCausalLM", "causal"), ("LMHeadModel", "causal"), ("ForMaskedLM", "masked"), ("ForPreTraining", "masked"),
@@ -40,13 +45,33 @@ OBJECTIVES = (
 def load(name: str | Path, progress: Progress | None = None) -> Model:
     """The model of that catalogue name, folder or hub id: one a process, shared, never written to.
 
-    Raises ReparamError for a name that is not known and for a folder that is not whole or not safe to load.
+    The models used last stay; another name does not wait while one is read. Raises ReparamError for a name that is not
+    known and for a folder that is not whole or not safe to load.
     """
     with _lock:
-        if str(name) not in _loaded:
-            _loaded[str(name)] = _load(str(name), progress)
+        turn = _turns.setdefault(str(name), threading.Lock())
+    with turn:
+        found = loaded(name)
+        if found is None:
+            found = _load(str(name), progress)
             _give_back()
-        return _loaded[str(name)]
+            _keep(str(name), found)
+        return found
+
+
+def loaded(name: str | Path) -> Model | None:
+    """The model of that name where it is in memory already."""
+    with _lock:
+        if str(name) in _loaded:
+            _loaded.move_to_end(str(name))
+        return _loaded.get(str(name))
+
+
+def _keep(name: str, model: Model) -> None:
+    with _lock:
+        _loaded[name] = model
+        while len(_loaded) > KEPT:
+            _loaded.popitem(last=False)
 
 
 def _give_back() -> None:
@@ -87,7 +112,7 @@ def _read(name: str, folder: Path, config: Any, files: list[Path], source_bits: 
     packed = (folder / SPECS).exists()
     module = _empty(config) if packed else _filled(config, folder)
     storage = _storage(files[0])
-    model = Model(name, _frozen(module, storage), _tokenizer(folder), folder, _sha256(files), storage,
+    model = Model(name, _frozen(module, storage), _tokenizer(folder), folder, _sha256(folder, files), storage,
                   _objective(config), source_bits)  # fmt: skip
     if packed:
         forms, rest = read_packed(folder)
@@ -138,16 +163,16 @@ def _weight_files(folder: Path) -> list[Path]:
     return files
 
 
-def _check_fits(name: str, on_disk: int) -> None:
-    """Twice the file for float32 from 16 bits, and room for one setting beside it."""
-    wanted, free = 4 * on_disk, psutil.virtual_memory().available
+def _check_fits(name: str, on_disk: float) -> None:
+    """Raises ReparamError where the memory does not do."""
+    wanted, free = memory_needed(on_disk), psutil.virtual_memory().available
     if wanted > free:
         raise ReparamError(f"{name} needs about {wanted / 1e9:.1f} GB of memory and {free / 1e9:.1f} GB are free.",
                            "Close other programs, or take a smaller model.")  # fmt: skip
 
 
 def _tokenizer(folder: Path) -> Any:
-    if not any((folder / file).exists() for file in ("tokenizer.json", "vocab.txt", "vocab.json", "spiece.model")):
+    if not any((folder / file).exists() for file in TOKENIZERS):
         return None
     return transformers.AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
 
@@ -181,19 +206,26 @@ def _objective(config: Any) -> str:
     return next((objective for ending, objective in OBJECTIVES if name.endswith(ending)), "encoder")
 
 
-def _sha256(files: list[Path]) -> str:
+def _sha256(folder: Path, files: list[Path]) -> str:
+    """Of all that its answers depend on: weights, configuration, tokenizer."""
+    beside = [folder / name for name in ("config.json", "parametrizations.json", *TOKENIZERS)]
     digest = hashlib.sha256()
-    for file in files:
+    for file in [*files, *filter(Path.is_file, beside)]:
         with file.open("rb") as opened:
             digest.update(hashlib.file_digest(opened, "sha256").digest())
     return digest.hexdigest()
 
 
 def _from_hub(name: str) -> Path:
-    from huggingface_hub import snapshot_download
+    """Fetched into the hub's own cache, once it is known to fit. Raises ReparamError."""
+    import huggingface_hub as hub
 
     try:
-        return Path(snapshot_download(name, allow_patterns=["*.json", "*.safetensors", "*.txt", "*.model"]))
+        files = hub.HfApi().model_info(name, files_metadata=True).siblings or []
+        _check_fits(name, sum(one.size or 0 for one in files if one.rfilename.endswith(".safetensors")))
+        return Path(hub.snapshot_download(name, allow_patterns=["*.json", "*.safetensors", "*.txt", "*.model"]))
+    except ReparamError:
+        raise
     except Exception as error:  # the hub's client raises a dozen unrelated classes
         raise ReparamError(f"There is no model '{name}' here, and the hub gave none ({type(error).__name__}).",
                            f"Known: {', '.join(ENTRIES)}; or a folder.") from error  # fmt: skip

@@ -207,14 +207,17 @@ def test_what_another_version_kept_is_measured_again(model: Model) -> None:
 def test_details_come_as_they_are_known_and_are_kept_whole(model: Model, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(exploring, "task_steps", lambda setting: iter([{"capitals": {"n": 4}}]))
     first, *_, last = detailed(model, "rtn:4")
-    assert first.changes
     assert first.claims
-    assert first.latency is first.tasks is None
+    assert first.changes is first.latency is first.tasks is None
+    assert not first.timed
+    assert last.changes
     assert last.latency is not None
+    assert last.timed
     assert last.tasks == {"capitals": {"n": 4}}
     assert {one.what for one in last.claims or []} > {one.what for one in first.claims}
     (kept,) = detailed(model, "rtn:4")
-    assert json.dumps(asdict(kept)) == json.dumps(asdict(last))
+    assert kept.seen > 0
+    assert json.dumps(asdict(kept) | {"seen": 0.0}) == json.dumps(asdict(last))
 
 
 def test_details_that_were_abandoned_are_not_kept(model: Model) -> None:

@@ -58,6 +58,39 @@ def test_undo_and_redo_step_through_the_settings(opened: Open) -> None:
     assert "at 3 bits" in sentence(page)
 
 
+def test_undo_takes_back_another_method_with_its_own_fields(opened: Open) -> None:
+    page = opened("trade_offs")
+    slider(page, "rank").set_value(50)
+    page = settled(page.run())
+    method = next(one for one in page.selectbox if one.key == "rank_method")
+    method.set_value("als")
+    page = settled(page.run())
+    assert "(als)" in sentence(page)
+    for words in ("(svd)", "untouched"):
+        page.button(key="undo").click()
+        page = settled(page.run())
+        assert words in sentence(page)
+    assert page.button(key="undo").disabled
+    for words in ("(svd)", "(als)"):
+        page.button(key="redo").click()
+        page = settled(page.run())
+        assert words in sentence(page)
+    assert page.button(key="redo").disabled
+
+
+def test_a_pinned_setting_comes_with_the_address(opened: Open) -> None:
+    page = opened("trade_offs", pinned="rtn:3g64", bits="2")
+    size = next(one for one in page.metric if one.label == "File size")
+    assert size.delta.endswith("× the pinned")
+
+
+def test_a_pinned_setting_that_is_none_is_a_message_in_place(opened: Open) -> None:
+    page = opened("trade_offs", pinned="frobnicate:3")
+    assert not page.exception
+    assert any("frobnicate" in one.value for one in page.error)
+    assert "untouched" in sentence(page)
+
+
 def test_a_wrong_recipe_as_text_is_a_message_in_place(opened: Open) -> None:
     page = opened("trade_offs")
     next(one for one in page.text_input if one.key == "recipe").set_value("svd:r99999")
@@ -97,6 +130,6 @@ def test_every_kind_of_model_has_its_figures(opened: Open, model: str, words: st
 def test_an_unknown_model_is_a_message_in_place(opened: Open) -> None:
     page = opened("trade_offs", model="another …", other_model="no-such-folder")
     next(one for one in page.button if one.label == "Fetch and convert it").click()
-    page = page.run()
+    page = settled(page.run())
     assert not page.exception
     assert any("no-such-folder" in one.value for one in page.error)
