@@ -10,7 +10,7 @@ from plotly.graph_objects import Figure
 from pages.components.charts import chart, downloads
 from pages.components.controls import pick_model, pick_recipe, pick_sources, take_own_source
 from pages.components.history import KEPT, load_recipe, undo_and_redo
-from pages.components.live import ask, live
+from pages.components.live import ask, failed, live
 from pages.components.spectrum_cut import loss_of, score_of, spectrum_cut
 from pages.components.words import quality_words, recipe_words, source_words
 from reparam_core import ReparamError
@@ -233,7 +233,6 @@ def all_layers(view: View, ticket: Ticket) -> None:
     """A rank of every matrix over layer and kind, and the spectra of one kind over depth."""
     found: Layers | None = ticket.latest
     if ticket.error is not None:
-        st.error(str(ticket.error))
         return
     if ticket.pending or found is None:
         done, total = (found.done, found.total) if found else (0, 1)
@@ -300,7 +299,6 @@ def alternating(view: View, ticket: Ticket) -> None:
     """How ALS falls towards the SVD's optimum, which no factors of this rank can beat."""
     losses: list[float] = ticket.latest or []
     if ticket.error is not None:
-        st.error(str(ticket.error))
         return
     if view.found is None or not losses:
         st.progress(0.0, "Solving for each factor in turn …")
@@ -336,33 +334,27 @@ def asked(model: Model, role: str, recipe: str, cut: int, sources: list[str], na
     return View(model, role, recipe, cut, sources, spectra, quality)
 
 
-def job_of(name: str, view: View) -> tuple[Ticket | None, Callable[[], None]]:
-    """The chosen view's own job, and how it is drawn."""
+def job_of(name: str, view: View) -> tuple[str, Ticket | None, Callable[[], None]]:
+    """The chosen view's own job by name, and how it is drawn."""
     model, role = view.model, view.role
     if name == VIEWS[1]:
         layers = ask(
             "layers", (model.name, view.recipe), lambda own: compared_layers(model, view.recipe, own), "background"
         )
-        return layers, partial(all_layers, view, layers)
+        return "layers", layers, partial(all_layers, view, layers)
     if name == VIEWS[2]:
         losses = ask(
             "als", (model.name, role, view.cut), lambda own: als_losses(model, role, view.cut, own), "background"
         )
-        return losses, partial(alternating, view, losses)
+        return "als", losses, partial(alternating, view, losses)
     full = min(model.matrices[role].shape)
     tried = ask("cuts", (model.name, role, *view.sources[:1]),
                 lambda own: cut_qualities(model, role, view.sources[0], ladder(full)), "background") if view.sources else None  # fmt: skip
-    return tried, partial(one_matrix, view, tried)
+    return "cuts", tried, partial(one_matrix, view, tried)
 
 
 def draw(view: View, rest: Callable[[], None]) -> None:
     """The sentence, then the chosen view."""
-    failed = next(
-        (one.error for one in (view.spectrum, view.quality) if one is not None and one.error is not None), None
-    )
-    if failed is not None:
-        st.error(str(failed))
-        return
     st.markdown(f"#### {sentence(view)}")
     rest()
     if st.session_state.pop("picked", False):
@@ -391,8 +383,12 @@ def page() -> None:
     with buttons, st.container(horizontal=True, horizontal_alignment="right", gap="small"):
         undo_and_redo()
     view = asked(model, role, recipe, cut, sources, chosen)
-    own, rest = job_of(chosen, view)
-    live(lambda: draw(view, rest), view.spectrum, view.quality, own, every=0.5)
+    name, own, rest = job_of(chosen, view)
+    for job, ticket in (("spectrum", view.spectrum), ("cut", view.quality), (name, own)):
+        if ticket is not None:
+            failed(job, ticket)
+    if view.spectrum.error is None:
+        live(lambda: draw(view, rest), view.spectrum, view.quality, own, every=0.5)
 
 
 try:

@@ -21,7 +21,6 @@ from reparam_core.store import key, store
 
 Side = Literal["before", "after", "difference"]
 LADDER = (1 / 4, 1 / 2, 1 / 16, 3 / 4, 1 / 8, 3 / 8, 1 / 32, 1 / 64)  # shares of full rank, coarse to fine
-HIGHEST = 1e300  # perplexity: above it float64 ends, and no cliff is told from another
 
 
 @dataclass(frozen=True)
@@ -158,7 +157,7 @@ def cut_quality(point: Point, rank: int) -> CutQuality:
     """A measured point as what it says of a cut."""
     interval = point.accuracy_interval if point.labelled else point.perplexity_interval
     value, base = ((point.accuracy, point.base_accuracy) if point.labelled
-                   else (min(point.perplexity, HIGHEST), point.base_perplexity))  # fmt: skip
+                   else (point.perplexity, point.base_perplexity))  # fmt: skip
     low, high = (base + interval[0], base + interval[1]) if interval else (None, None)
     return CutQuality(rank, value, base, low, high, point.labelled, point.final, point.significant)
 

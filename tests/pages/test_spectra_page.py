@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from reparam_core import jobs
+from reparam_core import ReparamError, jobs
 from reparam_core.models import load
 from tests.pages.conftest import Open, settled
 
@@ -114,6 +114,20 @@ def test_the_cut_goes_to_trade_offs_as_a_recipe(opened: Open) -> None:
     next(one for one in page.button if one.label == "Apply this cut").click()
     page.run()
     assert json.loads(page.session_state["recipe"]) == json.loads(jobs.cut_recipe("layers.1.mlp.up", 40))
+
+
+def test_a_failed_job_is_told_in_place_and_asked_again(opened: Open, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_: object) -> object:
+        raise ReparamError("The spectrum cannot be had.", "Wait.")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(jobs.spectra, "spectrum_of", broken)
+        page = opened("spectra")
+        assert page.error[0].value.startswith("The spectrum cannot be had.")
+    control(page.button, "again-spectrum").click()
+    page = settled(page.run())
+    assert not page.error
+    assert sentence(page).startswith("#### layers.0.attention.q")
 
 
 def test_a_wrong_recipe_is_a_line_in_place(opened: Open) -> None:
