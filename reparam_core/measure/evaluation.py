@@ -17,6 +17,7 @@ from reparam_core.store import key
 IGNORED = -100  # a target that is not scored, as torch has it
 MASKED_SHARE = 0.15  # Devlin et al. 2019
 BATCH = 16  # rows of a labelled table at a time
+ANSWERS = 1500  # rows of the user's own table, at most
 
 
 @dataclass(frozen=True)

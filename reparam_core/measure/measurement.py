@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import sys
-import time
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from typing import Any
@@ -15,7 +14,7 @@ import torch
 from reparam_core.apply import Setting, apply, base
 from reparam_core.data import Sequences, is_labelled, refuse_overlap
 from reparam_core.errors import ReparamError
-from reparam_core.measure.evaluation import DEFAULT_SOURCES, RUNNING, Evaluation, default_source, evaluation
+from reparam_core.measure.evaluation import ANSWERS, DEFAULT_SOURCES, RUNNING, Evaluation, default_source, evaluation
 from reparam_core.measure.latency import latency as timed
 from reparam_core.measure.quality import Quality, quality
 from reparam_core.measure.tasks import task_report, tasks, tasks_of
@@ -25,7 +24,6 @@ from reparam_core.recipes import Recipe
 from reparam_core.store import key, store
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
-MOST_ROWS = 1000  # of the user's own table
 QUALITY = ("nll", "perplexity", "bits_per_byte", "sequence_nll", "base_nll", "delta_nll", "delta_nll_ci95",
            "next_token_accuracy", "kl_from_base", "flips")  # fmt: skip
 
@@ -100,9 +98,8 @@ def measure(
 
 
 def _values(setting: Setting, asked: Evaluation | None, latency: bool, with_tasks: bool) -> dict[str, Any]:
-    started = time.perf_counter()
     found = quality(setting, asked) if asked else None
-    seconds = {**setting.seconds, "evaluate": time.perf_counter() - started}
+    seconds = {**setting.seconds, "evaluate": found.setting.seconds if found else 0.0}
     reports = _tasks(setting, found) if with_tasks else {}
     return {
         **_identity(setting, asked),
@@ -124,7 +121,7 @@ def _asked(model: Model, text: str | None, count: int, length: int, offset: int)
     ):
         return None
     source = text or default_source(model)
-    rows = tasks_of(model).get(source, MOST_ROWS)
+    rows = tasks_of(model).get(source, ANSWERS)
     return evaluation(model, source, rows if is_labelled(source) else count, length, offset)
 
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import math
 import threading
+import time
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -31,10 +32,17 @@ class Scores:
     chosen: Tensor  # what it answered, one an answer
     true: Tensor
     log_probabilities: tuple[Tensor, ...] = ()  # of the first probes, for the divergence
+    seconds: float = 0.0  # that scoring took
 
 
 def scored(module: nn.Module, probe: Probe, by_row: bool, keep: bool = False) -> Scores:
-    """Score one probe."""
+    """Score one probe, and say how long it took."""
+    started = time.perf_counter()
+    found = _scored(module, probe, by_row, keep)
+    return replace(found, seconds=time.perf_counter() - started)
+
+
+def _scored(module: nn.Module, probe: Probe, by_row: bool, keep: bool) -> Scores:
     with torch.inference_mode():
         logits = _logits(module(**probe.inputs))
         kept: list[Tensor] = []
@@ -84,7 +92,8 @@ def joined(scores: list[Scores]) -> Scores:
     loss, right, chosen, true = (
         torch.cat([getattr(one, name) for one in scores]) for name in ("loss", "right", "chosen", "true")
     )
-    return Scores(loss, right, chosen, true, tuple(kept for one in scores for kept in one.log_probabilities))
+    kept = tuple(kept for one in scores for kept in one.log_probabilities)
+    return Scores(loss, right, chosen, true, kept, sum(one.seconds for one in scores))
 
 
 def paired_interval(difference: Tensor, block: int = BLOCK, seed: int = 0) -> tuple[float, float] | None:

@@ -138,6 +138,14 @@ def test_what_cannot_be_answered_is_refused(name: str, source: str, told: str) -
         evaluation(load(name), source, 2, 16)
 
 
+@pytest.mark.parametrize(("name", "source", "told"), [
+    ("embedded-decoder", "addresses", "sequences of 48, every position but the first scored"),
+    ("embedded-encoder-pretrained", "reviews", "sequences of 48, 15% of the positions masked and scored"),
+    ("embedded-seq2seq", "dates", "one answer a row")])  # fmt: skip
+def test_it_says_what_is_scored(name: str, source: str, told: str) -> None:
+    assert evaluation(load(name), source, 2, 48).convention == told
+
+
 def test_a_model_without_a_head_is_asked_nothing(tmp_path: Path) -> None:
     config = transformers.BertConfig(
         vocab_size=64, hidden_size=16, intermediate_size=16, num_hidden_layers=1, num_attention_heads=2

@@ -1,5 +1,6 @@
 """A measurement: definitions, provenance, one answer kept for one question, and finite JSON."""
 
+import itertools
 import json
 import math
 from collections.abc import Iterator
@@ -50,6 +51,17 @@ def test_masked_words_have_no_bits_per_byte_and_say_why() -> None:
     assert found["bits_per_byte"] is None
     assert any(note.startswith("bits_per_byte") for note in found["notes"])
     assert (found["objective"], found["unit"]) == ("masked", "masked token")
+
+
+def test_evaluating_takes_the_time_of_this_settings_own_scoring(
+    decoder: Model, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The base is scored beside it the first time, by a clock that ticks a second a look."""
+    ticks = itertools.count()
+    monkeypatch.setattr("reparam_core.measure.quality.time.perf_counter", lambda: float(next(ticks)))
+    first = measure(apply(decoder, "rtn:3"), sequences=3, length=48, offset=11, **QUICK)
+    again = measure(apply(decoder, "rtn:3"), sequences=3, length=48, offset=11, **QUICK)
+    assert first["seconds"]["evaluate"] == again["seconds"]["evaluate"] == 3
 
 
 def test_each_sequence_has_its_mean(decoder: Model) -> None:
