@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 
 from reparam_core.apply import Setting, base
-from reparam_core.parametrizations import Parametrization
+from reparam_core.measure.spectra import break_even
+from reparam_core.parametrizations import LowRank, Parametrization
 
 
 def changes(setting: Setting) -> list[dict[str, Any]]:
@@ -63,20 +65,21 @@ class Claim:
 
     what: str
     ratio: float
-    kind: str  # theory | measured
+    kind: str  # theory, counted (tensor by tensor) or measured
     reason: str = ""
 
 
 def claims(setting: Setting, latency: dict[str, Any] | None = None) -> list[Claim]:
-    """Numbers and operations in theory; file, memory and wall clock as measured. Ratios to the base, all matrices."""
+    """Numbers and operations in theory, memory as counted, file and wall clock as measured. Ratios to the base."""
     untouched = base(setting.model, setting.dtype)
-    numbers = setting.parameters / untouched.parameters
+    forms = setting.forms.values()
     found = [
-        Claim("numbers kept", numbers, "theory", "rank above break-even" if numbers > 1 else ""),
+        Claim("numbers kept", setting.parameters / untouched.parameters, "theory", _above_break_even(setting)),
         Claim("multiply-adds a token", _operations(setting) / _operations(untouched), "theory"),
-        Claim("file", setting.bytes / untouched.bytes, "measured", _why_file(setting)),
-        Claim("memory of the matrices", _resident(setting) / _resident(untouched), "measured", _why_resident(setting)),
-    ]
+        Claim("file", setting.bytes / untouched.bytes, "measured", _why(one.file_notes for one in forms)),
+        Claim("memory of the matrices", _resident(setting) / _resident(untouched), "counted",
+              _why(one.memory_notes for one in forms)),
+    ]  # fmt: skip
     for name, what in (("prefill_ms", "time to read"), ("decode_ms_per_token", "time a written token")):
         if latency and latency["setting"][name]:
             ratio = latency["setting"][name]["p50"] / latency["base"][name]["p50"]
@@ -108,18 +111,13 @@ def held_bytes(form: Parametrization) -> int:
     return sum(size for _, size in tensors)
 
 
-def _why_file(setting: Setting) -> str:
-    names = {
-        part.form for form in setting.forms.values() for part in form.modules() if isinstance(part, Parametrization)
-    }
-    why = {"sparse": "a bitmap says where the zeros are", "quantized": "each group keeps a scale", "low_rank": ""}
-    told = [why[name] for name in sorted(names) if why.get(name)]
-    return "; ".join(told)
+def _above_break_even(setting: Setting) -> str:
+    """A rank whose factors hold more than the matrix is a loss there, whatever the rest of the model saves."""
+    ranks = [part for form in setting.forms.values() for part in form.modules() if isinstance(part, LowRank)]
+    above = sum(one.rank > break_even(one.shape) for one in ranks)
+    return f"rank above break-even in {above} of {len(ranks)} matrices" if above else ""
 
 
-def _why_resident(setting: Setting) -> str:
-    names = {
-        part.form for form in setting.forms.values() for part in form.modules() if isinstance(part, Parametrization)
-    }
-    why = {"sparse": "zeros stored dense", "quantized": "unpacked for the dense kernel, beside the codes"}
-    return "; ".join(why[name] for name in sorted(names) if name in why)
+def _why(notes: Iterable[set[str]]) -> str:
+    """Each note once."""
+    return "; ".join(sorted({note for one in notes for note in one}))

@@ -39,6 +39,8 @@ class Parametrization(nn.Module, ABC):
     """A weight W of shape (out_features, in_features) in some form; a bias stays with the module that uses it."""
 
     form: ClassVar[str]
+    file_note: ClassVar[str] = ""  # what its file holds beside its numbers, in words
+    memory_note: ClassVar[str] = ""  # why it holds more memory than its file while it runs, in words
     shape: tuple[int, int]
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
@@ -83,6 +85,20 @@ class Parametrization(nn.Module, ABC):
     def kernel(self) -> str:
         """What `forward` really runs here, in words."""
         return "dense matrix product"
+
+    @property
+    def file_notes(self) -> set[str]:
+        """What its file and those of its parts hold beside the numbers."""
+        return {one.file_note for one in self._parts() if one.file_note}
+
+    @property
+    def memory_notes(self) -> set[str]:
+        """Why it and its parts hold more memory than their file."""
+        return {one.memory_note for one in self._parts() if one.memory_note}
+
+    def _parts(self) -> list[Parametrization]:
+        """Itself and every form inside it."""
+        return [one for one in self.modules() if isinstance(one, Parametrization)]
 
     @abstractmethod
     def spec(self) -> Spec:

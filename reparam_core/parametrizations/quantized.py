@@ -50,6 +50,8 @@ class Quantized(Parametrization):
     """
 
     form = "quantized"
+    file_note = "each group keeps a scale"
+    memory_note = "unpacked for the dense kernel, beside the codes"
 
     def __init__(
         self,

@@ -20,6 +20,8 @@ class Sparse(Parametrization):
     """mask (out, in) True where kept; `values` gives them: zero where pruned if Dense, anything if Quantized."""
 
     form = "sparse"
+    file_note = "a bitmap says where the zeros are"
+    memory_note = "zeros stored dense"
 
     def __init__(self, mask: Tensor | None, values: Dense | Quantized, kept: int | None = None) -> None:
         """A mask of None is that of the values which are not zero, made when it is asked for; `kept` counts it."""

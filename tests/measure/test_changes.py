@@ -75,14 +75,25 @@ def test_theory_counts_the_numbers_and_multiplications_of_thin_factors(model: Mo
 
 def test_full_rank_is_shown_as_the_loss_that_it_is(model: Model) -> None:
     numbers = claims(apply(model, "svd:1"))[0]
+    matrices = sum(one.compressed_by_default for one in model.matrices.values())
     assert numbers.ratio > 1
-    assert numbers.reason == "rank above break-even"
+    assert numbers.reason == f"rank above break-even in {matrices} of {matrices} matrices"
     assert claims(apply(model, "svd:0.1"))[0].reason == ""
+
+
+def test_a_rank_that_loses_is_shown_even_where_the_model_shrinks(model: Model) -> None:
+    rules = [
+        {"rank": {"method": "svd", "keep": 0.1}},
+        {"where": "layers.0.mlp.up", "rank": {"method": "svd", "keep": 1.0}},
+    ]
+    numbers = claims(apply(model, {"rules": rules}))[0]
+    assert numbers.ratio < 1
+    assert numbers.reason.startswith("rank above break-even in 1 of ")
 
 
 def test_reasons_say_where_claim_and_measurement_part(mixed: Setting) -> None:
     found = {one.what: one for one in claims(mixed)}
-    assert found["file"].reason == "each group keeps a scale; a bitmap says where the zeros are"
+    assert found["file"].reason == "a bitmap says where the zeros are; each group keeps a scale"
     assert (
         found["memory of the matrices"].reason == "unpacked for the dense kernel, beside the codes; zeros stored dense"
     )
@@ -91,6 +102,7 @@ def test_reasons_say_where_claim_and_measurement_part(mixed: Setting) -> None:
 def test_times_are_ratios_to_the_base(model: Model, mixed: Setting) -> None:
     times = {"setting": {"prefill_ms": {"p50": 3.0}, "decode_ms_per_token": None, "kernel": "slow"},
              "base": {"prefill_ms": {"p50": 2.0}, "decode_ms_per_token": None}}  # fmt: skip
+    assert next(one.kind for one in claims(mixed) if one.what == "memory of the matrices") == "counted"
     (read,) = [one for one in claims(mixed, times) if one.what.startswith("time")]
     assert (read.ratio, read.kind, read.reason) == (1.5, "measured", "slow")
     assert {one.ratio for one in claims(base(model))} == {1.0}
