@@ -73,10 +73,10 @@ class RankSetting(Setting):
     def short(self) -> str:
         """As in `svd:…`."""
         if self.keep is not None:
-            return f"{self.keep:g}"
+            return plain(self.keep)
         if self.rank is not None:
             return f"r{self.rank}"
-        return f"{self.parameters:g}p" if self.parameters is not None else f"e{self.energy:g}"
+        return f"{plain(self.parameters)}p" if self.parameters is not None else f"e{plain(self.energy or 1)}"
 
     def told(self) -> str:
         """`50 % of full rank`."""
@@ -97,7 +97,7 @@ class SparsitySetting(Setting):
 
     def short(self) -> str:
         """As in `magnitude:…`."""
-        return f"{self.fraction:g}" if self.fraction is not None else f"t{self.threshold:g}"
+        return plain(self.fraction) if self.fraction is not None else f"t{plain(self.threshold or 0)}"
 
     def told(self) -> str:
         """`50 % zeros`."""
@@ -128,6 +128,12 @@ SETTINGS: dict[str, type[RankSetting | SparsitySetting | BitsSetting]] = {
     "sparsity": SparsitySetting,
     "bits": BitsSetting,
 }
+
+
+def plain(value: float) -> str:
+    """A number as short as it can be read back: `0.5`, `0.1234567`."""
+    short = f"{value:g}"
+    return short if float(short) == value else repr(value)
 
 
 def energy_rank(singular_values: Tensor, energy: float) -> int:

@@ -5,9 +5,11 @@ from itertools import pairwise
 import pytest
 import torch
 
+from reparam_core.errors import ReparamError
 from reparam_core.methods.rank.als import ALS
 from reparam_core.methods.settings import BitsSetting, RankSetting, SparsitySetting
 from reparam_core.parametrizations import Leaf
+from reparam_core.recipes import Recipe, Step
 from reparam_core.registry import methods
 
 
@@ -87,3 +89,21 @@ def test_symmetric_rounding_agrees_with_torch_fake_quantization() -> None:
     scale = ours.scale.float().reshape(-1)
     theirs = torch.fake_quantize_per_channel_affine(w, scale, torch.zeros(6, dtype=torch.int32), 0, -7, 7)
     torch.testing.assert_close(ours.dense(), theirs)
+
+
+@pytest.mark.parametrize(("name", "own"), [
+    ("als", {"iterations": 0}), ("als", {"tolerance": -1.0}), ("randomized-svd", {"iterations": -1}),
+    ("randomized-svd", {"oversampling": -8})])  # fmt: skip
+def test_a_field_that_makes_no_sense_is_one_line(name: str, own: dict[str, float]) -> None:
+    (field,) = own
+    with pytest.raises(ReparamError, match=f"'{name}' is wrong: {field}: input should be greater than or equal to"):
+        Step.parse("rank", {"method": name, "keep": 0.5, **own})
+
+
+@pytest.mark.parametrize("short", [
+    "svd:0.1234567", "svd:e0.98765432", "svd:1.2345678p", "magnitude:0.3333333333333333", "magnitude:t1.2345678e-07",
+    "svd:0.5", "svd:1", "magnitude:0"])  # fmt: skip
+def test_the_short_form_says_the_number_that_counts(short: str) -> None:
+    parsed = Recipe.parse(short)
+    assert parsed.short() == short
+    assert Recipe.parse(parsed.short()).canonical == parsed.canonical

@@ -2,9 +2,10 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 import torch
+from pydantic import Field
 from torch import Tensor
 
 from reparam_core.methods.base import MatrixMethod, Prepared
@@ -24,8 +25,8 @@ class ALS(MatrixMethod):
     instant: ClassVar[bool] = False
     caches: ClassVar[bool] = False
 
-    iterations: int = 30
-    tolerance: float = 1e-4  # stops when the loss falls by less than this share in one round
+    iterations: Annotated[int, Field(ge=1)] = 30
+    tolerance: Annotated[float, Field(ge=0)] = 1e-4  # stops when the loss falls by less than this share in one round
     seed: int = 0
 
     def prepare_matrix(self, weight: Tensor) -> Prepared:

@@ -1,9 +1,10 @@
 """Randomized range finder with power iterations (Halko, Martinsson and Tropp, 2011, algorithms 4.4 and 5.1)."""
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 import torch
+from pydantic import Field
 from torch import Tensor
 
 from reparam_core.methods.base import MatrixMethod, Prepared
@@ -23,8 +24,8 @@ class RandomizedSVD(MatrixMethod):
     instant: ClassVar[bool] = False
     caches: ClassVar[bool] = False
 
-    iterations: int = 2  # power iterations: each sharpens a flat spectrum
-    oversampling: int = 8
+    iterations: Annotated[int, Field(ge=0)] = 2  # power iterations: each sharpens a flat spectrum
+    oversampling: Annotated[int, Field(ge=0)] = 8
     seed: int = 0
 
     def prepare_matrix(self, weight: Tensor) -> Prepared:
