@@ -12,13 +12,14 @@ SET_UP = @$(if $(PYTHON),$(PYTHON),false) $(NEW_ENOUGH) 2>/dev/null || \
 	{ echo 'Python 3.11 or newer is needed; if it has another name: make $@ PYTHON=/path/to/python' >&2; exit 1; }; \
 	$(PYTHON) scripts/setup_environment.py
 
-.PHONY: help run test lint unit browser bench assets clean distclean
+.PHONY: help run test lint unit browser bench assets screenshots clean distclean
 help:
 	@echo 'make run        set up and start the dashboard on localhost:8501 (another port: make run PORT=8502)'
 	@echo 'make test       set up, then lint, types, import rules and every test'
 	@echo 'make lint       ruff, mypy and the import rules'
 	@echo 'make bench      measure the speeds that benchmarks/README.md reports'
 	@echo 'make assets     train the embedded checkpoints again'
+	@echo 'make screenshots take the pictures of the README again'
 	@echo 'make clean      remove what tests and checks left; make distclean removes .venv too'
 
 run:
@@ -51,6 +52,11 @@ bench:
 assets:
 	$(SET_UP) --dev
 	$(BIN)/python -m assets.training
+
+screenshots:
+	$(SET_UP) --dev
+	@$(BIN)/python -m scripts.browser
+	$(BIN)/python -m scripts.screenshots
 
 clean:
 	rm -rf .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis test-results

@@ -1,54 +1,22 @@
 """What the hand on the slider waits for, in a real browser."""
 
-import os
-import socket
 import statistics
-import subprocess
-import sys
 import tempfile
 import time
-import urllib.request
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 from playwright.sync_api import Locator, Page, sync_playwright
 
 from benchmarks.timing import Row
-from scripts.browser import find_browser
+from scripts.browser import FLAGS, dashboard, find_browser
 
-ROOT = Path(__file__).resolve().parents[1]
-FLAGS = "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-sync".split()
-READ = "() => document.querySelector('h4')?.innerText ?? ''"
-
-
-@contextmanager
-def dashboard() -> Iterator[str]:
-    """A server of its own with an empty store; its address."""
-    with socket.create_server(("localhost", 0)) as free:
-        port = free.getsockname()[1]
-    with tempfile.TemporaryDirectory() as folder:
-        command = [sys.executable, "-m", "streamlit", "run", "app.py", "--server.port", str(port)]
-        with subprocess.Popen(command, cwd=ROOT, env=os.environ | {"REPARAM_CACHE": folder}, stdout=subprocess.DEVNULL,
-                              stderr=subprocess.DEVNULL) as server:  # fmt: skip
-            _wait_for(f"http://localhost:{port}/_stcore/health")
-            yield f"http://localhost:{port}"
-            server.terminate()
-
-
-def _wait_for(url: str) -> None:
-    for _ in range(300):
-        try:
-            urllib.request.urlopen(url, timeout=1)
-            return
-        except OSError:
-            time.sleep(0.2)
-    raise TimeoutError(url)
+READ = "() => document.querySelector('.st-key-fresh h4')?.innerText ?? ''"  # not that of the setting before, in grey
 
 
 def slider(runs: int) -> Iterator[Row]:
     """From the key that moves the slider to the sentence with a new figure, for new settings and for known ones."""
-    with dashboard() as address, sync_playwright() as playwright:
+    with tempfile.TemporaryDirectory() as store, dashboard(Path(store)) as address, sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=find_browser(), args=FLAGS)
         page = browser.new_page(viewport={"width": 1280, "height": 800})
         page.set_default_timeout(180_000)

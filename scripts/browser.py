@@ -1,13 +1,19 @@
-"""The browser of the browser tests: found on this machine, or installed where that is allowed (Debian, as root).
+"""The browser of tests, benchmarks and screenshots, and a dashboard for it to look at.
+
+The browser is found on this machine, or installed where that is allowed (Debian, as root).
 
 python -m scripts.browser          one line that says which one; with CI=true a missing one is a failure
 """
 
 import os
 import shutil
+import socket
 import subprocess
 import sys
-from collections.abc import Mapping
+import time
+import urllib.request
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
@@ -17,6 +23,9 @@ ELSEWHERE = (
     "C:/Program Files/Google/Chrome/Application/chrome.exe",
 )
 PACKAGES = ("chromium", "fonts-dejavu-core", "fonts-liberation")
+FLAGS = ("--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-sync "
+         "--disable-background-networking --disable-component-update").split()  # fmt: skip
+ROOT = Path(__file__).resolve().parents[1]
 SKIPPED = "No Chromium or Chrome on this machine: the browser tests are skipped; name one with BROWSER_PATH=..."
 
 
@@ -49,6 +58,31 @@ def install_browser() -> bool:
     return all(
         subprocess.run(command, env=environment, stdout=subprocess.DEVNULL).returncode == 0 for command in commands
     )
+
+
+@contextmanager
+def dashboard(cache: Path) -> Iterator[str]:
+    """A server on a free port with its results in that folder; its address."""
+    with socket.create_server(("localhost", 0)) as free:
+        port = free.getsockname()[1]
+    command = [sys.executable, "-m", "streamlit", "run", "app.py", "--server.port", str(port)]
+    with subprocess.Popen(command, cwd=ROOT, env=os.environ | {"REPARAM_CACHE": str(cache)},
+                          stdout=subprocess.DEVNULL) as server:  # fmt: skip
+        try:
+            _await(f"http://localhost:{port}/_stcore/health")
+            yield f"http://localhost:{port}"
+        finally:
+            server.terminate()
+
+
+def _await(url: str) -> None:
+    for _ in range(300):
+        try:
+            urllib.request.urlopen(url, timeout=1)
+            return
+        except OSError:
+            time.sleep(0.2)
+    raise TimeoutError(url)
 
 
 def main() -> int:
