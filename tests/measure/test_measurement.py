@@ -3,6 +3,7 @@
 import itertools
 import json
 import math
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -58,7 +59,7 @@ def test_evaluating_takes_the_time_of_this_settings_own_scoring(
 ) -> None:
     """The base is scored beside it the first time, by a clock that ticks a second a look."""
     ticks = itertools.count()
-    monkeypatch.setattr("reparam_core.measure.quality.time.perf_counter", lambda: float(next(ticks)))
+    monkeypatch.setattr(time, "perf_counter", lambda: float(next(ticks)))
     first = measure(apply(decoder, "rtn:3"), sequences=3, length=48, offset=11, **QUICK)
     again = measure(apply(decoder, "rtn:3"), sequences=3, length=48, offset=11, **QUICK)
     assert first["seconds"]["evaluate"] == again["seconds"]["evaluate"] == 3
