@@ -11,22 +11,23 @@ import plotly.graph_objects as go
 from reparam_core.figures.theme import BASE, COMBINED, RANK, styled
 
 REASON_WIDTH = 60  # characters beside a bar
+HATCHES = {"theory": "/", "counted": ".", "measured": ""}
 
 
 def claimed_against_measured(rows: Sequence[tuple[str, float, str, str]], provenance: str) -> go.Figure:
-    """Bars of (what, ratio to the base, theory or measured, why it parts from the claim)."""
+    """Bars of (what, ratio to the base, theory, counted or measured, why it parts from the claim)."""
     claimed, measured = ([one for one in rows if one[2] == kind] for kind in ("theory", "measured"))
     figure = go.Figure()
     figure.add_bar(
         y=[what for what, *_ in rows], x=[ratio for _, ratio, *_ in rows], orientation="h", constraintext="none",
         marker={"color": [BASE if kind == "theory" else COMBINED for *_, kind, _ in rows],
-                "pattern": {"shape": ["/" if kind == "theory" else "" for *_, kind, _ in rows]}},
+                "pattern": {"shape": [HATCHES[kind] for *_, kind, _ in rows]}},
         text=[f" {ratio:.2f}×  " + "<br>   ".join(textwrap.wrap(reason, REASON_WIDTH)) for _, ratio, _, reason in rows], textposition="outside", cliponaxis=False,
         hovertemplate="%{y}: %{x:.3f}× the base<extra></extra>",
     )  # fmt: skip
     figure.add_vline(x=1, line={"color": BASE, "dash": "dot"})
     figure.update_yaxes(autorange="reversed", automargin=True)
-    figure.update_xaxes(title="× the base (hatched: claimed by theory; plain: measured)",
+    figure.update_xaxes(title="× the base (hatched: theory; dotted: counted, tensor by tensor; plain: measured)",
                         range=[0, 2.6 * max(1.0, *(ratio for _, ratio, *_ in rows))])  # fmt: skip
     least = min((ratio for _, ratio, *_ in claimed), default=1.0)
     slow = max((ratio for _, ratio, *_ in measured), default=1.0)
@@ -70,7 +71,7 @@ def task_bars(tasks: Sequence[Mapping[str, Any]], provenance: str) -> go.Figure:
             "array": [high - one[field] for one, (_, high) in zip(tasks, low_high, strict=True)],
             "arrayminus": [one[field] - low for one, (low, _) in zip(tasks, low_high, strict=True)]}}  # fmt: skip
         figure.add_bar(y=names, x=[one[field] for one in tasks], orientation="h", marker_color=colour,
-                       text=[f"{one[field]:.1%} {label}" for one in tasks], textposition="inside",
+                       text=[f"{one[field]:.1%} {label}{_so_far(one)}" for one in tasks], textposition="inside",
                        insidetextanchor="start", hovertemplate="%{y} " + label + ": %{x:.1%}<extra></extra>", **error)  # fmt: skip
     figure.add_scatter(y=names, x=[one["majority"] for one in tasks], mode="markers", hovertemplate=(
         "commonest answer: %{x:.1%}<extra></extra>"), marker={"symbol": "line-ns-open", "size": 34, "color": "#D55E00", "line": {"width": 3}})  # fmt: skip
@@ -78,5 +79,10 @@ def task_bars(tasks: Sequence[Mapping[str, Any]], provenance: str) -> go.Figure:
     figure.update_xaxes(title="right answers (vertical mark: always giving the commonest answer)", range=[0, 1.05],
                         tickformat=".0%")  # fmt: skip
     first = tasks[0]
-    title = f"{first['title']} {first['accuracy']:.1%} right, the base {first['base_accuracy']:.1%}"
+    title = f"{first['title']} {first['accuracy']:.1%} right{_so_far(first)}, the base {first['base_accuracy']:.1%}"
     return styled(figure, title, provenance, height=90 + 80 * len(tasks) + 80)
+
+
+def _so_far(task: Mapping[str, Any]) -> str:
+    """Not every question was asked yet."""
+    return "" if task["final"] else f" (estimate from {task['n']:,})"

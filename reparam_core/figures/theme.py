@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import textwrap
 from typing import Any
 
@@ -23,6 +24,7 @@ IN_THE_DARK = {
 FONT = "Inter, 'Source Sans', 'Noto Sans', 'Noto Sans CJK SC', sans-serif"
 TITLE_WIDTH, FOOTER_WIDTH = 60, 66  # characters that fit in half a page
 EXPORT = {"width": 1280, "height": 720}
+SUPERSCRIPTS = str.maketrans("0123456789", "⁰¹²³⁴⁵⁶⁷⁸⁹")
 
 
 def styled(figure: go.Figure, title: str, provenance: str, height: int = 310) -> go.Figure:
@@ -98,9 +100,16 @@ def spoken_ticks(low: float, high: float) -> list[float]:
 
 
 def spoken(value: float) -> str:
-    """`1,000`, `0.5`, `10⁶`."""
+    """`1,000`, `0.5`, `10⁶`, `∞`."""
     if value >= 1e5:
-        digits = str(len(f"{value:.0f}") - 1).translate(str.maketrans("0123456789", "⁰¹²³⁴⁵⁶⁷⁸⁹"))
-        lead = f"{value / 10.0 ** (len(f'{value:.0f}') - 1):.2g}"
-        return f"10{digits}" if lead == "1" else f"{lead}·10{digits}"
+        return powered(value, 2)
     return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
+
+
+def powered(value: float, digits: int) -> str:
+    """A large number with a power of ten: `9.96·10⁵`, `10⁶`; without end `∞`."""
+    if math.isinf(value):
+        return "∞"
+    lead, _, power = f"{value:.{digits}e}".partition("e")
+    raised = f"10{str(int(power)).translate(SUPERSCRIPTS)}"
+    return raised if float(lead) == 1 else f"{float(lead):g}·{raised}"

@@ -2,9 +2,10 @@
 
 import pytest
 
-from reparam_core.figures.claims import bytes_by_kind, claimed_against_measured
+from reparam_core.figures.claims import bytes_by_kind, claimed_against_measured, task_bars
 
-ROWS = [("numbers kept", 0.5, "theory", ""), ("file", 0.55, "measured", "each group keeps a scale"),
+ROWS = [("numbers kept", 0.5, "theory", ""), ("memory of the matrices", 1.9, "counted", "unpacked"),
+        ("file", 0.55, "measured", "each group keeps a scale"),
         ("time to read", 1.2, "measured", "no integer kernel yet")]  # fmt: skip
 KINDS = [{"kind": "embedding", "bytes": 3_000_000, "bytes_base": 3_000_000},
          {"kind": "mlp", "bytes": 1_000_000, "bytes_base": 6_000_000}]  # fmt: skip
@@ -14,7 +15,8 @@ def test_each_claim_is_a_bar_of_its_ratio_with_its_reason() -> None:
     (bars,) = claimed_against_measured(ROWS, "here").data
     assert list(bars.y) == [what for what, *_ in ROWS]
     assert list(bars.x) == [ratio for _, ratio, *_ in ROWS]
-    assert list(bars.marker.pattern.shape) == ["/", "", ""]
+    assert list(bars.marker.pattern.shape) == ["/", ".", "", ""]
+    assert "counted" in claimed_against_measured(ROWS, "here").layout.xaxis.title.text
     for text, (_, ratio, _, reason) in zip(bars.text, ROWS, strict=True):
         assert f"{ratio:.2f}×" in text
         assert reason in text
@@ -47,3 +49,15 @@ def test_bytes_stand_before_and_after_by_kind() -> None:
     assert (before.name, after.name) == ("base", "setting")
     assert before.marker.color != after.marker.color
     assert figure.layout.title.text == "Embedding is 75% of the file's bytes"
+
+
+def task(final: bool) -> dict[str, object]:
+    return {"title": "Capitals", "n": 1200, "accuracy": 0.5, "base_accuracy": 0.75, "accuracy_ci95": None, "majority": 0.3,
+            "final": final}  # fmt: skip
+
+
+def test_a_task_that_is_not_over_is_called_an_estimate() -> None:
+    figure = task_bars([task(final=False)], "here")
+    assert figure.layout.title.text == "Capitals 50.0% right (estimate from 1,200), the base 75.0%"
+    assert all("estimate" in bars.text[0] for bars in figure.data[:2])
+    assert "estimate" not in task_bars([task(final=True)], "here").to_json()

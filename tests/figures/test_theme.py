@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from reparam_core.figures import theme
 from reparam_core.figures.claims import bytes_by_kind, claimed_against_measured
 from reparam_core.figures.theme import AXIS_COLOURS, IN_THE_DARK, for_slides, in_the_dark, spoken, spoken_ticks
-from reparam_core.figures.tradeoffs import Row, Scale, axis_curve, tradeoff_scatter
+from reparam_core.figures.tradeoffs import Along, Row, Scale, axis_curve, tradeoff_scatter
 
 SCALE = Scale("perplexity", "the novel", log=True)
 ROWS = [Row("{}", "base", "base", 1.0, 20.0), Row("a", "svd:0.5", "rank", 0.6, 40.0, 35.0, 45.0, 50.0),
@@ -24,8 +24,11 @@ def figures() -> list[go.Figure]:
     kinds = [{"kind": "mlp", "bytes": 10, "bytes_base": 40}, {"kind": "embedding", "bytes": 30, "bytes_base": 30}]
     return [
         tradeoff_scatter(ROWS, "a", SCALE, "from here"),
-        axis_curve("rank", [(SCALE, ROWS), (SCALE, ROWS)], 50, "from here"),
-        claimed_against_measured([("numbers", 0.5, "theory", ""), ("file", 0.6, "measured", "a bitmap")], "from here"),
+        axis_curve(Along("rank", "keep", "all blocks (svd)"), [(SCALE, ROWS), (SCALE, ROWS)], 50, "from here"),
+        claimed_against_measured(
+            [("numbers", 0.5, "theory", ""), ("memory", 0.9, "counted", ""), ("file", 0.6, "measured", "a bitmap")],
+            "from here",
+        ),
         bytes_by_kind(kinds, "from here"),
     ]
 
@@ -37,7 +40,7 @@ def test_a_log_axis_has_three_to_seven_ticks_within_its_range(low: float, ratio:
     assert 3 <= len(ticks) <= 7
     assert ticks == sorted(set(ticks))
     assert low <= ticks[0] < ticks[-1] <= low * ratio
-    assert len({spoken(one) for one in ticks}) == len(ticks) or ticks[-1] >= 1e5  # no two read the same
+    assert len({spoken(one) for one in ticks}) == len(ticks)  # no two read the same
 
 
 @given(st.floats(1e-3, 9.9e29))
@@ -48,11 +51,22 @@ def test_a_spoken_number_is_read_back_within_its_digits(value: float) -> None:
         read = float(power.group(1) or 1) * 10.0 ** int(power.group(2).translate(digits))
     else:
         read = float(plain)
-    assert read == pytest.approx(value, rel=0.051)
+    assert read == pytest.approx(value, rel=0.0051)
 
 
 @pytest.mark.parametrize(
-    ("value", "told"), [(1000, "1,000"), (0.5, "0.5"), (1e6, "10⁶"), (1.2345e5, "1.2·10⁵"), (46.3, "46.3")]
+    ("value", "told"),
+    [
+        (1000, "1,000"),
+        (0.5, "0.5"),
+        (1e6, "10⁶"),
+        (1.2345e5, "1.23·10⁵"),
+        (996_000, "9.96·10⁵"),
+        (999_900, "10⁶"),
+        (46.3, "46.3"),
+        (1e30, "10³⁰"),
+        (math.inf, "∞"),
+    ],
 )
 def test_numbers_are_written_as_people_say_them(value: float, told: str) -> None:
     assert spoken(value) == told
