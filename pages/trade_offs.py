@@ -10,7 +10,7 @@ from pages.components.controls import pick_model, pick_pinned, pick_recipe, pick
 from pages.components.history import load_recipe, undo_and_redo
 from pages.components.live import ask, awaited, live
 from pages.components.panels import by_layer, claims_panel, recipe_panel, tasks_panel, text_panel
-from pages.components.rows import QualityKind, along, provenance_of, row_of, scale_of
+from pages.components.rows import QualityKind, along, family_of, position_of, provenance_of, row_of, scale_of, shown_for
 from pages.components.words import sentence
 from reparam_core import ReparamError
 from reparam_core.data import is_labelled
@@ -38,6 +38,10 @@ def head(model: Model, quality: Ticket, details: Ticket, pinned: Ticket | None) 
         points = list(found.points.values())
         st.session_state["shown"] = (model.name, points)
         with place.container(key="fresh"):
+            if pinned is not None and pinned.error is not None:
+                st.warning(
+                    f"The pinned setting does not fit {model.name}, so the base stands in for it. {pinned.error}"
+                )
             figures(model, points, pinned_point(pinned, points[0]), details.latest)
 
 
@@ -53,7 +57,7 @@ def old_figures(model: Model, quality: Ticket) -> None:
 
 def figures(model: Model, points: list[Point], pinned: Point | None, details: Details | None) -> None:
     """The sentence and the four figures."""
-    st.markdown(f"#### {sentence(model.name, points, details.latency if details else None)}")
+    st.markdown(f"#### {sentence(model.name, points, details.latency if details and details.timed else None)}")
     cards(points, pinned, details, model.source_bits)
 
 
@@ -72,16 +76,19 @@ def charts(model: Model, sources: list[str], recipe: str, axis: str, quality: Qu
     if not every:
         st.caption("The charts appear with the first setting that is fully measured.")
         return
-    provenance, canonical = provenance_of(model, every[-1]), Recipe.parse(recipe).canonical
+    canonical = Recipe.parse(recipe).canonical
     rows = [row_of(one, quality) for one in every]
     left, right = st.columns(2)
     with left:
-        chart(tradeoff_scatter(rows, canonical, scale_of(every[0], quality), provenance), "trade-offs",
+        chart(tradeoff_scatter(rows, canonical, scale_of(every[0], quality),
+                               provenance_of(model, [shown_for(every)])), "trade-offs",
               on_select=load_clicked, selection_mode="points")  # fmt: skip
     with right:
-        curves = [(scale_of(some[0], quality), along(axis, some, quality)) for some in points.values() if some]
-        here = next((row.position for row in rows if row.recipe == canonical and row.axis == axis), None)
-        chart(axis_curve(axis, curves, here, provenance), f"along-{axis}")
+        family = family_of(canonical, axis)
+        shown = [some for some in points.values() if some]
+        curves = [(scale_of(some[0], quality), along(family, some, quality)) for some in shown]
+        provenance = provenance_of(model, [shown_for(some) for some in shown])
+        chart(axis_curve(family.along, curves, position_of(canonical, family), provenance), f"along-{axis}")
 
 
 def estimates(quality: Ticket, source: str) -> list[Point]:

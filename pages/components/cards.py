@@ -8,7 +8,7 @@ from typing import Any, Literal
 import streamlit as st
 
 from pages.components.words import gains, number, source_words, untouched
-from reparam_core.jobs import Details, Point, compared
+from reparam_core.jobs import Comparison, Details, Point, compared
 
 UNITS = {"token": "Next-token accuracy", "masked token": "Masked-word accuracy", "sentence": "Accuracy",
          "answer": "Exact match", "choice": "Right choices"}  # fmt: skip
@@ -38,41 +38,42 @@ def _card(label: str, value: str, delta: str | None, note: str, colour: Colour =
 
 def _accuracy(points: list[Point], pinned: Point | None) -> None:
     point = points[0]
-    difference, interval = _accuracy_difference(point, pinned)
+    beside, against = _beside(point, pinned)
+    difference, interval = ((beside.accuracy, beside.accuracy_interval) if beside
+                            else (point.accuracy - point.base_accuracy, point.accuracy_interval))  # fmt: skip
     delta, colour = _delta(100 * difference, [100 * one for one in interval] if interval else None, " points", "normal")
-    note = [f"{_state(point)} · {point.answers:,} {point.unit}s"]
+    note = [f"{_state(point.final, point.seen)} · {point.answers:,} {point.unit}s"]
     note += [f"{source_words(other.source)}: {other.accuracy:.1%}" for other in points[1:]]
-    tip = f"On {source_words(point.source)}, against {_reference(pinned)}. {point.flips:.1%} were right before and are wrong now."
+    tip = (f"On {source_words(point.source)}: {point.convention}; against {against}. "
+           f"{point.flips:.1%} are right in the base and wrong in this setting.")  # fmt: skip
     if point.majority is not None:
         note.append(f"commonest answer: {point.majority:.1%}")
-    same = untouched(point) and pinned is None
+    same = untouched(point) and beside is None
     _card(UNITS[point.unit], f"{point.accuracy:.1%}", None if same else delta, " · ".join(note), colour, tip)
 
 
-def _accuracy_difference(point: Point, pinned: Point | None) -> tuple[float, Any]:
+def _beside(point: Point, pinned: Point | None) -> tuple[Comparison | None, str]:
+    """The point beside the pinned one, where both were asked the same; and what it is compared with, in words."""
     beside = compared(point, pinned) if pinned else None
-    if beside:
-        return beside.accuracy, beside.accuracy_interval
-    return point.accuracy - point.base_accuracy, point.accuracy_interval
+    return beside, "the pinned setting" if beside else "the base"
 
 
 def _loss(points: list[Point], pinned: Point | None) -> None:
     point = points[0]
-    beside = compared(point, pinned) if pinned else None
+    beside, against = _beside(point, pinned)
     difference = beside.nll if beside else point.delta_nll
     interval = beside.nll_interval if beside else point.nll_interval
     delta, colour = _delta(difference, interval, " nats", "inverse")
-    note = [_state(point), *(f"{source_words(other.source)}: {number(other.perplexity)}" for other in points[1:])]
+    note = [
+        _state(point.final, point.seen),
+        *(f"{source_words(other.source)}: {number(other.perplexity)}" for other in points[1:]),
+    ]
     if point.kl_from_base is not None and not untouched(point):
-        note.append(f"KL {point.kl_from_base:.2g} nats")
-    tip = (f"exp of the mean loss on {source_words(point.source)}; {point.tokens:,} tokens, every position but a sequence's "
-           f"first. The difference to {_reference(pinned)} is in nats a token, with its 95 % paired interval.")  # fmt: skip
-    same = untouched(point) and pinned is None
+        note.append(f"KL from the base {point.kl_from_base:.2g} nats")
+    tip = (f"exp of the mean of {point.tokens:,} losses on {source_words(point.source)}: {point.convention}. "
+           f"The difference to {against} is in nats, with its 95 % paired interval.")  # fmt: skip
+    same = untouched(point) and beside is None
     _card("Perplexity", number(point.perplexity), None if same else delta, " · ".join(note), colour, tip)
-
-
-def _reference(pinned: Point | None) -> str:
-    return "the base" if pinned is None else "the pinned setting"
 
 
 def _delta(value: float, interval: Any, unit: str, colour: Colour) -> tuple[str, Colour]:
@@ -85,11 +86,11 @@ def _delta(value: float, interval: Any, unit: str, colour: Colour) -> tuple[str,
     return f"{value:+.2g}{unit} ({low:+.2g} to {high:+.2g})", colour
 
 
-def _state(point: Point) -> str:
+def _state(final: bool, seen: float) -> str:
     """Estimate, measured, or stored with its date."""
-    if not point.final:
-        return "◌ estimate"
-    return f"◷ stored {datetime.fromtimestamp(point.seen):%d %b %H:%M}" if point.seen else "● measured"
+    if not final:
+        return "○ estimate"
+    return f"◷ stored {datetime.fromtimestamp(seen):%d %b %H:%M}" if seen else "● measured"
 
 
 def _size(point: Point, pinned: Point | None, source_bits: int | None) -> None:
@@ -110,10 +111,10 @@ def _latency(details: Details | None, same: bool) -> None:
     kinds = [kind for kind in ("decode_ms_per_token", "prefill_ms") if own[kind]]
     words = {"decode_ms_per_token": "a written token", "prefill_ms": f"{details.latency['tokens']} tokens read"}
     first = kinds[0]
-    note = f"{words[first]}; p95 {own[first]['p95']:.3g} ms"
+    note = f"{_state(details.timed, details.seen)} · {words[first]}; p95 {own[first]['p95']:.3g} ms"
     note += "".join(f" · {words[kind]}: {own[kind]['p50']:.3g} ms" for kind in kinds[1:])
     tip = (f"Kernel: {own['kernel']}. Median of {details.latency['runs']} runs, base and setting in turn, "
            f"{details.latency['threads']} threads, {details.dtype}.")  # fmt: skip
     ratio = base[first]["p50"] / own[first]["p50"]
-    speed = None if same else f"{ratio:.2f}× as fast" if gains(ratio) else "no speed-up"
+    speed = None if same else f"{ratio:.2f}× as fast as the base" if gains(ratio) else "no faster than the base"
     _card("Latency", f"{own[first]['p50']:.3g} ms", speed, note, "off", tip)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import shlex
+from collections.abc import Sequence
 from typing import Any
 
 import pandas as pd
@@ -11,9 +13,14 @@ import streamlit as st
 from pages.components.charts import chart
 from pages.components.history import KEPT
 from pages.components.live import ask, live
+from pages.components.rows import provenance_of
+from pages.components.words import source_words
+from reparam_core.data import ENTRIES as TEXTS
+from reparam_core.data import is_labelled
 from reparam_core.figures.claims import bytes_by_kind, claimed_against_measured, confusion_matrix, task_bars
-from reparam_core.jobs import Details, Explored, Ticket, conversed
+from reparam_core.jobs import Details, Explored, Ticket, conversed, exploring
 from reparam_core.models import Model
+from reparam_core.parametrizations.base import dtype_name
 from reparam_core.recipes import Recipe
 
 PROMPTS = {
@@ -104,7 +111,9 @@ def claims_panel(model: Model, ticket: Ticket) -> None:
     if found is None or not found.claims:
         return
     rows = [(one.what, one.ratio, one.kind, one.reason) for one in found.claims]
-    chart(claimed_against_measured(rows, f"{model.name} · {found.dtype} · plain torch kernels for now"), "claims")
+    clock = "" if found.timed or found.latency is None else f" · times are estimates from {found.latency['runs']} runs"
+    provenance = f"{model.name} · {found.dtype} · plain torch kernels for now{clock}"
+    chart(claimed_against_measured(rows, provenance), "claims")
     st.caption(
         "The forms run with plain torch kernels for now: the clock shows what runs here, not what a special kernel could do."
     )
@@ -120,29 +129,62 @@ def tasks_panel(model: Model, ticket: Ticket, quality: Ticket) -> None:
         st.caption("No task suits this model, or they come next." if ticket.pending else "No task suits this model.")
         return
     left, right = st.columns([3, 2])
-    provenance = f"{model.name} · " + "; ".join(
-        f"{name}: {one['n']} questions" for name, one in (found.tasks or {}).items()
-    )
+    counts = "; ".join(f"{name}: {one['n']:,} questions" for name, one in (found.tasks or {}).items())
     with left:
-        chart(task_bars(tasks, provenance), "tasks")
+        chart(task_bars(tasks, f"{model.name} · {counts} · {found.dtype}"), "tasks")
     with right:
-        labelled = next((one for one in tasks if one["confusion"]), None)
-        points = [one for one in (quality.latest or Explored()).points.values() if one.confusion]
-        if points:
-            title = f"{points[0].source}: {points[0].accuracy:.1%} right of {points[0].answers:,}"
-            chart(confusion_matrix(points[0].confusion or [], points[0].labels, title, provenance), "confusion")
-        elif labelled:
-            title = f"{labelled['title']} {labelled['accuracy']:.1%} right of {labelled['n']}"
-            chart(confusion_matrix(labelled["confusion"], labelled["labels"], title, provenance), "confusion")
+        _confusion(model, tasks, quality.latest or Explored(), found.dtype)
+
+
+def _confusion(model: Model, tasks: list[dict[str, Any]], explored: Explored, dtype: str) -> None:
+    """Of what the figures above are about, else of the first task whose answers are labels."""
+    point = next((one for one in explored.points.values() if one.confusion), None)
+    task = next((one for one in tasks if one["confusion"]), None)
+    if point is not None:
+        _matrix(
+            source_words(point.source), point.confusion or [], point.labels, point.final, provenance_of(model, [point])
+        )
+    elif task is not None:
+        provenance = f"{model.name} · {task['title']}: {task['n']:,} questions · {dtype}"
+        _matrix(task["title"], task["confusion"], task["labels"], task["final"], provenance)
+
+
+def _matrix(name: str, counts: list[list[int]], labels: Sequence[str], final: bool, provenance: str) -> None:
+    right, asked = sum(row[index] for index, row in enumerate(counts)), sum(map(sum, counts))
+    title = f"{name[:1].upper()}{name[1:]}: {right / asked:.1%} right of {asked:,}{'' if final else ' (estimate)'}"
+    chart(confusion_matrix(counts, labels, title, provenance), "confusion")
 
 
 def recipe_panel(model: Model, recipe: str, sources: list[str]) -> None:
-    """The setting as recipe, Python and command line."""
-    canonical = Recipe.parse(recipe).canonical
-    data = f" --data {sources[0]}" if sources else ""
+    """The setting as recipe, Python and command line, asked as this page asks."""
+    canonical, source = Recipe.parse(recipe).canonical, sources[0] if sources else None
     st.code(json.dumps(json.loads(canonical), indent=2), language="json")
-    st.code(f'from reparam_core import apply, load, measure\n\nmodel = load("{model.name}")\n'
-            f"print(measure(apply(model, '{canonical}')))", language="python")  # fmt: skip
-    st.code(f"python -m reparam_core measure --model {model.name} --recipe '{canonical}'{data}\n"
-            f"python -m reparam_core compress --model {model.name} --recipe '{canonical}' --out smaller --format packed",
-            language="bash")  # fmt: skip
+    st.code(python_lines(model, canonical, source), language="python")
+    st.code(command_lines(model, canonical, source), language="bash")
+
+
+def _asked(model: Model, source: str | None) -> dict[str, int]:
+    """How much of a running text the page scores; a table's rows are counted by itself."""
+    if source is None or is_labelled(source):
+        return {}
+    return {"sequences": exploring.SEQUENCES[model.parameters > exploring.LARGE], "length": exploring.LENGTH}
+
+
+def python_lines(model: Model, recipe: str, source: str | None) -> str:
+    """A script that measures what this page shows."""
+    text = {} if source is None else {"text": source}
+    asked = "".join(f", {name}={value!r}" for name, value in (text | _asked(model, source)).items())
+    return (f"import torch\n\nfrom reparam_core import apply, load, measure\n\nmodel = load({model.name!r})\n"
+            f"setting = apply(model, {recipe!r}, dtype={exploring.exploring_dtype(model)})\n"
+            f"print(measure(setting{asked}))")  # fmt: skip
+
+
+def command_lines(model: Model, recipe: str, source: str | None) -> str:
+    """The same on the command line, and the file that it speaks of."""
+    option = "--text" if source is not None and not is_labelled(source) and source not in TEXTS else "--data"
+    data = [] if source is None else [option, source]
+    asked = [word for name, value in _asked(model, source).items() for word in (f"--{name}", str(value))]
+    dtype = ["--dtype", dtype_name(exploring.exploring_dtype(model))]
+    given, start = ["--model", model.name, "--recipe", recipe], ["python", "-m", "reparam_core"]
+    measured = shlex.join([*start, "measure", *given, *data, *asked, *dtype])
+    return f"{measured}\n{shlex.join([*start, 'compress', *given, '--out', 'smaller', '--format', 'packed'])}"

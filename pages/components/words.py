@@ -8,6 +8,7 @@ from typing import Any
 from pages.components.places import place_of
 from reparam_core.data import ENTRIES as TEXTS
 from reparam_core.data import TABLES
+from reparam_core.figures.theme import powered
 from reparam_core.jobs import Point
 from reparam_core.recipes import Recipe
 
@@ -97,10 +98,9 @@ def untouched(point: Point) -> bool:
 
 
 def number(value: float) -> str:
-    """Three or four digits, `9.3·10⁶` above."""
+    """Three or four digits, `9.3·10⁶` above, `∞` without end."""
     if value >= 1e5:
-        digits, _, power = f"{value:.1e}".partition("e")
-        return f"{digits}·10{str(int(power)).translate(str.maketrans('-0123456789', '⁻⁰¹²³⁴⁵⁶⁷⁸⁹'))}"
+        return powered(value, 1)
     return f"{value:,.0f}" if value >= 1000 else f"{value:.3g}" if value < 100 else f"{value:.4g}"
 
 

@@ -5,14 +5,18 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import plotly.graph_objects as go
 
 from reparam_core.figures.theme import AXIS_COLOURS, BASE, RING, spoken, spoken_ticks, styled
 
 CEILING = 1e9  # of a log axis: above it a cliff is a cliff
-AXIS_TITLES = {"rank": "rank kept, % of full", "sparsity": "numbers zeroed, %", "bits": "bits a number"}
-AXIS_RANGES = {"rank": [0, 104], "sparsity": [-4, 100], "bits": [1.5, 8.5]}
+AXIS_TITLES = {
+    "keep": "rank kept, % of full", "parameters": "rank kept, % of the numbers", "energy": "energy kept, % of Σσ²",
+    "rank": "rank kept", "fraction": "numbers zeroed, %", "threshold": "zero below", "bits": "bits a number",
+}  # fmt: skip
+AXIS_RANGES = {"keep": [0, 104], "energy": [0, 104], "fraction": [-4, 100], "bits": [1.5, 8.5]}
 
 
 @dataclass(frozen=True)
@@ -48,6 +52,15 @@ class Scale:
         return spoken(value) if self.log else f"{value:.1%}"
 
 
+@dataclass(frozen=True)
+class Along:
+    """What a curve runs along."""
+
+    axis: str  # rank, sparsity or bits
+    field: str  # of the setting: keep, parameters, fraction, bits …
+    where: str  # in words, with the method: all blocks (svd)
+
+
 def front_of(rows: Sequence[Row], scale: Scale) -> list[Row]:
     """The settings that no other beats in both size and quality, by rising size."""
     front: list[Row] = []
@@ -58,14 +71,17 @@ def front_of(rows: Sequence[Row], scale: Scale) -> list[Row]:
 
 
 def tradeoff_scatter(rows: Sequence[Row], current: str, scale: Scale, provenance: str) -> go.Figure:
-    """Every setting measured so far: file size × quality, the front drawn, the current one ringed."""
-    figure, front = go.Figure(), front_of(rows, scale)
+    """Every setting so far: file size × quality with 95 % intervals, the front drawn, the current one ringed.
+
+    Estimates are hollow; neither the front nor the title counts them.
+    """
+    figure, front = go.Figure(), front_of([one for one in rows if one.final], scale)
     figure.add_scatter(x=[one.ratio for one in front], y=[one.quality for one in front], mode="lines",
                        line={"color": BASE, "dash": "dot", "shape": "hv"}, hoverinfo="skip")  # fmt: skip
     here = [one.recipe == current for one in rows]
     figure.add_scatter(
-        x=[one.ratio for one in rows], y=[one.quality for one in rows], mode="markers",
-        customdata=[[one.recipe, one.short, scale.told(one.quality)] for one in rows],
+        x=[one.ratio for one in rows], y=[one.quality for one in rows], mode="markers", error_y=_whiskers(rows),
+        customdata=[[one.recipe, one.short, _told(one, scale)] for one in rows],
         marker={"symbol": ["circle" if one.final else "circle-open" for one in rows],
                 "size": [15 if one else 9 for one in here], "color": [AXIS_COLOURS[one.axis] for one in rows],
                 "line": {"width": [3 if one else 0 for one in here], "color": RING}},
@@ -77,8 +93,29 @@ def tradeoff_scatter(rows: Sequence[Row], current: str, scale: Scale, provenance
     most = max(1.0, *(one.ratio for one in rows))
     figure.update_xaxes(title="file size, × the base", tickformat=".2~f", range=[0, 1.15 * most])
     _quality_axis(figure, [one.quality for one in rows], scale)
-    many = f"{len(rows)} settings measured; {len(front)} unbeaten on the dotted line"
-    return styled(figure, many if len(rows) > 1 else "One setting measured so far", provenance)
+    return styled(figure, _count(sum(one.final for one in rows), len(front)), provenance)
+
+
+def _count(measured: int, unbeaten: int) -> str:
+    """The scatter's finding."""
+    if measured < 2:
+        return "One setting measured so far" if measured else "A first estimate: no setting is measured to the end yet"
+    return f"{measured} settings measured; {unbeaten} unbeaten on the dotted line"
+
+
+def _whiskers(rows: Sequence[Row]) -> dict[str, Any]:
+    """95 % intervals; nothing where there is none."""
+    return {
+        "type": "data", "symmetric": False, "width": 3, "thickness": 1, "color": BASE,
+        "array": [0 if one.high is None else one.high - one.quality for one in rows],
+        "arrayminus": [0 if one.low is None else one.quality - one.low for one in rows],
+    }  # fmt: skip
+
+
+def _told(row: Row, scale: Scale) -> str:
+    """A setting's quality with its interval, as the hover has it."""
+    interval = "" if row.low is None or row.high is None else f" ({scale.told(row.low)} to {scale.told(row.high)})"
+    return f"{scale.told(row.quality)}{interval}{'' if row.final else ', estimate'}"
 
 
 def _label(figure: go.Figure, axis: str, rows: Sequence[Row], scale: Scale) -> None:
@@ -90,27 +127,34 @@ def _label(figure: go.Figure, axis: str, rows: Sequence[Row], scale: Scale) -> N
 
 
 def axis_curve(
-    axis: str, curves: Sequence[tuple[Scale, Sequence[Row]]], current: float | None, provenance: str
+    along: Along, curves: Sequence[tuple[Scale, Sequence[Row]]], current: float | None, provenance: str
 ) -> go.Figure:
     """Quality along one axis, a curve a source: in domain solid, out of domain dashed; bands are 95 % intervals."""
     figure = go.Figure()
-    for index, (scale, rows) in enumerate(curves):
-        ordered = sorted((one for one in rows if one.position is not None), key=lambda one: one.position or 0)
-        _band(figure, ordered, axis)
-        _curve(figure, ordered, axis, scale, "solid" if index == 0 else "dash")
+    ordered = [(scale, _in_order(rows)) for scale, rows in curves]
+    for index, (scale, rows) in enumerate(ordered):
+        _band(figure, rows, along.axis)
+        _curve(figure, rows, along.axis, scale, "solid" if index == 0 else "dash")
     if current is not None:
         figure.add_vline(x=current, line={"color": RING, "dash": "dash"})
-    figure.update_xaxes(title=AXIS_TITLES[axis], type="linear", range=AXIS_RANGES[axis])
-    scale, values = curves[0][0], [one.quality for _, rows in curves for one in rows if one.position is not None]
-    _quality_axis(figure, values, scale)
-    return styled(figure, _finding(axis, values, scale), provenance)
+    figure.update_xaxes(title=AXIS_TITLES[along.field], type="linear", range=AXIS_RANGES.get(along.field))
+    _quality_axis(figure, [one.quality for _, rows in ordered for one in rows], ordered[0][0])
+    return styled(figure, _finding(along, *ordered[0]), provenance)
 
 
-def _finding(axis: str, values: Sequence[float], scale: Scale) -> str:
-    if len(values) < 2:
-        return f"The curve along {axis} is not filled yet"
+def _in_order(rows: Sequence[Row]) -> list[Row]:
+    """Along the axis."""
+    return sorted((one for one in rows if one.position is not None), key=lambda one: one.position or 0)
+
+
+def _finding(along: Along, scale: Scale, rows: Sequence[Row]) -> str:
+    """Of the first source, which it names: two texts have no common range."""
+    if len(rows) < 2:
+        return f"The curve along {along.axis} of {along.where} is not filled yet"
     best, worst = (min, max) if scale.log else (max, min)
-    return f"{axis.capitalize()} of all blocks: {scale.name} {scale.told(best(values))} to {scale.told(worst(values))}"
+    values = [one.quality for one in rows]
+    return (f"{along.axis.capitalize()} of {along.where}: {scale.name} on {scale.source} "
+            f"{scale.told(best(values))} to {scale.told(worst(values))}")  # fmt: skip
 
 
 def _band(figure: go.Figure, rows: Sequence[Row], axis: str) -> None:
@@ -128,7 +172,7 @@ def _curve(figure: go.Figure, rows: Sequence[Row], axis: str, scale: Scale, dash
         x=[one.position for one in rows], y=[one.quality for one in rows], mode="lines+markers+text",
         line={"color": AXIS_COLOURS[axis], "dash": dash}, marker={"size": 8}, cliponaxis=False,
         text=[scale.source if index == place else "" for index in range(len(rows))], textposition=where,
-        customdata=[[one.recipe, one.short, scale.told(one.quality)] for one in rows],
+        customdata=[[one.recipe, one.short, _told(one, scale)] for one in rows],
         hovertemplate="<b>%{customdata[1]}</b><br>" + scale.name + " %{customdata[2]} on " + scale.source + "<extra></extra>",
     )  # fmt: skip
 

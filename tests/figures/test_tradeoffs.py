@@ -1,14 +1,16 @@
 """The front is Pareto's, what a click loads is what was clicked, an estimate looks like one."""
 
 import math
+from dataclasses import replace
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reparam_core.figures.tradeoffs import CEILING, Row, Scale, axis_curve, front_of, tradeoff_scatter
+from reparam_core.figures.tradeoffs import CEILING, Along, Row, Scale, axis_curve, front_of, tradeoff_scatter
 
+RANK = Along("rank", "keep", "all blocks (svd)")
 PERPLEXITY, ACCURACY = Scale("perplexity", "the novel", log=True), Scale("accuracy", "reviews", log=False)
 
 
@@ -53,6 +55,22 @@ def test_the_title_counts_what_is_shown() -> None:
     assert figure.layout.title.text.startswith("3 settings measured; 2 unbeaten")
 
 
+def test_estimates_are_neither_counted_nor_on_the_front() -> None:
+    rows = [row(1, 20), row(0.7, 25), row(0.5, 10, final=False)]
+    figure = tradeoff_scatter(rows, "", PERPLEXITY, "here")
+    assert figure.layout.title.text.startswith("2 settings measured; 2 unbeaten")
+    assert set(figure.data[0].y) == {20, 25}
+    assert "estimate" in tradeoff_scatter(rows[2:], "", PERPLEXITY, "here").layout.title.text
+
+
+def test_intervals_are_whiskers_and_in_the_hover() -> None:
+    figure = tradeoff_scatter([row(1, 20), row(0.5, 30, low=28.0, high=33.0)], "", PERPLEXITY, "here")
+    points = figure.data[1]
+    assert list(points.error_y.array) == [0, 3]
+    assert list(points.error_y.arrayminus) == [0, 2]
+    assert [told for *_, told in points.customdata] == ["20", "30 (28 to 33)"]
+
+
 @pytest.mark.parametrize("worst", [30.0, 1e5, 1e12])
 def test_a_cliff_leaves_the_rest_readable(worst: float) -> None:
     rows = [row(1, 20), row(0.5, worst)]
@@ -73,19 +91,23 @@ def test_accuracy_has_its_whole_range() -> None:
 def test_a_curve_runs_along_its_axis_with_its_band() -> None:
     rows = [row(0.8, 30, position=75.0, low=28.0, high=33.0), row(0.5, 90, position=25.0, low=80.0, high=99.0),
             row(1.0, 20, "base", "base")]  # fmt: skip
-    figure = axis_curve("rank", [(PERPLEXITY, rows)], 75, "here")
+    figure = axis_curve(RANK, [(PERPLEXITY, rows)], 75, "here")
     band, line = figure.data
     assert list(line.x) == [25, 75]
     assert list(line.y) == [90, 30]
     assert set(zip(band.x, band.y, strict=True)) == {(25, 80), (25, 99), (75, 28), (75, 33)}
-    assert figure.layout.title.text == "Rank of all blocks: perplexity 30 to 90"
+    assert figure.layout.title.text == "Rank of all blocks (svd): perplexity on the novel 30 to 90"
     assert figure.layout.shapes[0].x0 == 75
 
 
 def test_the_second_text_is_dashed_and_named() -> None:
     rows = [row(0.8, 30, position=75.0), row(0.5, 90, position=25.0)]
-    other = Scale("perplexity", "the addresses", log=True)
-    figure = axis_curve("rank", [(PERPLEXITY, rows), (other, rows)], None, "here")
+    other, worse = (
+        Scale("perplexity", "the addresses", log=True),
+        [replace(one, quality=5 * one.quality) for one in rows],
+    )
+    figure = axis_curve(RANK, [(PERPLEXITY, rows), (other, worse)], None, "here")
+    assert "on the novel 30 to 90" in figure.layout.title.text  # of one text, not of both together
     lines = [one for one in figure.data if one.line.dash]
     assert [one.line.dash for one in lines] == ["solid", "dash"]
     assert ["the novel" in one.text for one in lines] == [True, False]
@@ -93,6 +115,6 @@ def test_the_second_text_is_dashed_and_named() -> None:
 
 
 def test_without_a_sweep_the_chart_claims_nothing() -> None:
-    figure = axis_curve("bits", [(PERPLEXITY, [row(1, 20, "base")])], None, "here")
+    figure = axis_curve(Along("bits", "bits", "all blocks (rtn)"), [(PERPLEXITY, [row(1, 20, "base")])], None, "here")
     assert "bits" in figure.layout.title.text
     assert "20" not in figure.layout.title.text

@@ -5,6 +5,7 @@ import json
 import pytest
 from streamlit.testing.v1 import AppTest
 
+from reparam_core.recipes import Recipe
 from tests.pages.conftest import Open, settled
 
 
@@ -23,7 +24,7 @@ def slider(page: AppTest, key: str) -> object:
 @pytest.fixture(autouse=True)
 def no_sweep(monkeypatch: pytest.MonkeyPatch) -> None:
     """What a page sweeps by itself is tested on its own."""
-    monkeypatch.setattr("reparam_core.search.curves.STEPS", {"bits": [{"method": "rtn", "bits": 8, "group": 64}]})
+    monkeypatch.setattr("reparam_core.search.curve_recipes", lambda: [Recipe.parse("rtn:8g64").canonical])
 
 
 def test_it_opens_on_the_untouched_decoder(opened: Open) -> None:
@@ -44,6 +45,10 @@ def test_a_slider_changes_sentence_figures_and_charts(opened: Open) -> None:
     size = next(one for one in page.metric if one.label == "File size")
     assert size.delta.endswith("× the base")
     assert any("settings measured" in one for one in titles(page))
+    assert any("Bits of all blocks (rtn, group 64)" in one.replace("<br>", " ") for one in titles(page))
+    footers = " ".join(json.loads(one.proto.spec)["layout"]["meta"]["provenance"] for one in page.get("plotly_chart"))
+    assert "257, every position but the first scored" in footers
+    assert "moby-dick: " in footers
 
 
 def test_undo_and_redo_step_through_the_settings(opened: Open) -> None:
@@ -91,6 +96,14 @@ def test_a_pinned_setting_that_is_none_is_a_message_in_place(opened: Open) -> No
     assert "untouched" in sentence(page)
 
 
+def test_a_pinned_setting_that_does_not_fit_the_model_says_so(opened: Open) -> None:
+    page = opened("trade_offs", pinned="svd:r300", bits="4")
+    assert not page.exception
+    assert any("does not fit embedded-decoder" in one.value and "full rank" in one.value for one in page.warning)
+    size = next(one for one in page.metric if one.label == "File size")
+    assert size.delta.endswith("× the base")
+
+
 def test_a_wrong_recipe_as_text_is_a_message_in_place(opened: Open) -> None:
     page = opened("trade_offs")
     next(one for one in page.text_input if one.key == "recipe").set_value("svd:r99999")
@@ -125,6 +138,21 @@ def test_every_kind_of_model_has_its_figures(opened: Open, model: str, words: st
     assert not page.exception
     assert not page.error
     assert words in sentence(page)
+
+
+def test_a_masked_encoder_is_not_said_to_be_scored_everywhere(opened: Open) -> None:
+    page = opened("trade_offs", model="embedded-encoder-pretrained")
+    told = " ".join([*(one.help for one in page.metric), *(one.proto.spec for one in page.get("plotly_chart"))])
+    assert "15% of the positions masked" in told
+    assert "every position but" not in told
+
+
+def test_a_confusion_matrix_says_where_it_comes_from(opened: Open) -> None:
+    page = opened("trade_offs", model="embedded-encoder")
+    charts = [json.loads(one.proto.spec) for one in page.get("plotly_chart")]
+    (matrix,) = [one for one in charts if one["data"][0]["type"] == "heatmap"]
+    assert matrix["layout"]["title"]["text"].startswith("Film reviews: ")
+    assert "movie-reviews: 48 sentences, one answer a row" in matrix["layout"]["meta"]["provenance"]
 
 
 def test_an_unknown_model_is_a_message_in_place(opened: Open) -> None:

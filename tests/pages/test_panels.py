@@ -1,0 +1,60 @@
+"""The setting as code: what it prints is what the page shows."""
+
+import json
+import runpy
+import shlex
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from pages.components.panels import command_lines, python_lines
+from reparam_core import load
+from reparam_core.cli import app
+from reparam_core.jobs import Point, explored
+from reparam_core.recipes import Recipe
+
+CASES = [("embedded-decoder", "moby-dick"), ("embedded-encoder-pretrained", "reviews"), ("embedded-seq2seq", "dates")]
+RECIPE = Recipe.parse("rtn:4g64").canonical
+
+
+def shown(name: str, source: str) -> Point:
+    (*_, last) = explored(load(name), RECIPE, [source])
+    return next(iter(last.points.values()))
+
+
+@pytest.mark.parametrize(("name", "source"), CASES)
+def test_the_python_measures_what_the_page_shows(
+    name: str, source: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    script, point = tmp_path / "script.py", shown(name, source)
+    script.write_text(python_lines(load(name), RECIPE, source), encoding="utf-8")
+    runpy.run_path(str(script))
+    printed = capsys.readouterr().out
+    assert f"perplexity {point.perplexity:.4g} on {source}" in printed
+    assert f"{point.bytes:,} bytes" in printed
+
+
+@pytest.mark.parametrize(("name", "source"), CASES)
+def test_the_command_measures_what_the_page_shows(name: str, source: str) -> None:
+    words = shlex.split(command_lines(load(name), RECIPE, source).splitlines()[0])
+    assert words[:3] == ["python", "-m", "reparam_core"]
+    result = CliRunner().invoke(app, [*words[3:], "--no-latency", "--no-tasks", "--json"])
+    assert result.exit_code == 0
+    found, point = json.loads(result.stdout), shown(name, source)
+    assert found["perplexity"] == pytest.approx(point.perplexity)
+    assert found["bytes"] == point.bytes
+
+
+@pytest.mark.parametrize(("file", "option"), [("it's my own.txt", "--text"), ("answers $HOME.csv", "--data")])
+def test_a_file_of_ones_own_keeps_its_name(tmp_path: Path, file: str, option: str) -> None:
+    path = tmp_path / file
+    words = shlex.split(command_lines(load("embedded-decoder"), RECIPE, str(path)).splitlines()[0])
+    assert words[words.index(option) + 1] == str(path)
+    assert ("--length" in words) == (option == "--text")
+
+
+def test_a_model_that_nothing_scores_still_has_its_lines() -> None:
+    model = load("embedded-decoder")
+    assert "--data" not in command_lines(model, RECIPE, None)
+    assert python_lines(model, RECIPE, None).endswith("print(measure(setting))")

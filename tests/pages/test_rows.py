@@ -1,0 +1,77 @@
+"""Points as charts take them: which settings make a curve, and where a chart's numbers come from."""
+
+import pytest
+
+from pages.components.rows import along, family_of, position_of, provenance_of, row_of, shown_for
+from reparam_core.models import load
+from reparam_core.recipes import Recipe
+from tests.pages.points import point
+
+
+def canonical(recipe: str) -> str:
+    return Recipe.parse(recipe).canonical
+
+
+EVERY = ["base", "svd:0.5", "svd:0.2", "als:0.4", "svd:r8", "magnitude:0.5", "magnitude:0.9", "rtn:4g64", "rtn:3g64", "rtn:4",
+         "rtn:3g64s", "svd:0.5 + rtn:4g64", '{"rules": [{"where": "*.mlp.*", "rank": {"method": "svd", "keep": 0.3}}]}',
+         '{"rules": [{"rank": {"method": "als", "keep": 0.3, "iterations": 5}}]}',
+         '{"rules": [{"rank": {"method": "svd", "keep": 0.3}}], "storage": "bfloat16"}']  # fmt: skip
+
+
+@pytest.mark.parametrize(("current", "axis", "positions"), [
+    ("svd:0.5", "rank", {20.0, 50.0}),
+    ("als:0.4", "rank", {40.0}),
+    ("svd:r8", "rank", {8.0}),
+    ("base", "rank", {20.0, 50.0}),  # untouched on this axis: the sweep's curve
+    ("rtn:4g64", "sparsity", {0.0, 50.0, 90.0}),  # whose end is the base
+    ("rtn:3g64", "bits", {3.0, 4.0}),
+    ("rtn:4", "bits", {4.0}),
+    ("svd:0.5 + rtn:3g64s", "bits", {3.0}),
+    (EVERY[12], "rank", {30.0}),
+    (EVERY[13], "rank", {30.0}),
+])  # fmt: skip
+def test_a_curve_joins_settings_that_differ_in_position_alone(current: str, axis: str, positions: set[float]) -> None:
+    rows = along(family_of(canonical(current), axis), [point(one) for one in EVERY], "perplexity")
+    assert {row.position for row in rows} == positions
+    assert len(rows) == len(positions)
+
+
+def test_a_setting_of_the_curve_takes_its_place_before_the_base() -> None:
+    family = family_of(canonical("base"), "sparsity")
+    for order in ([point("base", 20.0), point("magnitude:0", 21.0)], [point("magnitude:0", 21.0), point("base", 20.0)]):
+        assert [row.quality for row in along(family, order, "perplexity")] == [21.0]
+
+
+def test_the_current_setting_is_marked_only_on_its_own_curve() -> None:
+    assert position_of(canonical("svd:0.5"), family_of(canonical("svd:0.5"), "rank")) == 50
+    assert position_of(canonical("base"), family_of(canonical("base"), "sparsity")) == 0
+    assert position_of(canonical("base"), family_of(canonical("base"), "rank")) is None
+    combined = canonical("svd:0.5 + rtn:4g64")
+    assert position_of(combined, family_of(combined, "rank")) is None
+
+
+@pytest.mark.parametrize(("recipe", "axis", "told"), [
+    ("base", "rank", "all blocks (svd)"), ("rtn:3g32s", "bits", "all blocks (rtn, group 32, symmetric)"),
+    (EVERY[12], "rank", "the MLP (svd)"), (EVERY[13], "rank", "all blocks (als, iterations 5)")])  # fmt: skip
+def test_a_curve_says_what_its_settings_share(recipe: str, axis: str, told: str) -> None:
+    assert family_of(canonical(recipe), axis).along.where == told
+
+
+def test_intervals_stand_around_the_quality_itself() -> None:
+    row = row_of(point("svd:0.5", 0.0, accuracy=0.3, accuracy_interval=(-0.15, -0.05)), "accuracy")
+    assert (row.low, row.quality, row.high) == pytest.approx((0.25, 0.3, 0.35))
+    assert (row.axis, row_of(point("base"), "perplexity").axis) == ("rank", "base")
+
+
+def test_provenance_names_every_source_with_what_is_scored() -> None:
+    masked = point("base", source="reviews", unit="masked token", answers=141, convention="15% of the positions")
+    told = provenance_of(load("embedded-decoder"), [point("base"), masked])
+    assert "moby-dick: 940 tokens, sequences of 48, every position but the first scored" in told
+    assert "reviews: 141 masked tokens, 15% of the positions" in told
+    assert "257" not in told
+
+
+def test_a_measured_point_speaks_for_a_chart() -> None:
+    estimate, measured = point("svd:0.5", final=False, answers=96), point("base")
+    assert shown_for([estimate, measured]) is measured
+    assert "estimate from 96 tokens" in provenance_of(load("embedded-decoder"), [shown_for([estimate])])
