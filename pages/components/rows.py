@@ -89,9 +89,12 @@ def along(family: Family, points: Sequence[Point], quality: QualityKind) -> list
 
 
 def provenance_of(model: Model, points: Sequence[Point]) -> str:
-    """Where a chart's numbers come from: every source that it shows."""
+    """Where a chart's numbers come from: every source that it shows, those that were asked alike together."""
     marked = f", a checkpoint of {model.source_bits} bits" if model.source_bits else ""
-    sources = "; ".join(_asked(point) for point in points)
+    asked: dict[str, list[str]] = {}
+    for point in points:
+        asked.setdefault(_asked(point), []).append(point.source.rpartition("/")[2])
+    sources = "; ".join(f"{' and '.join(names)}: {told}" for told, names in asked.items())
     return f"{model.name}{marked} · {sources} · {points[0].dtype} · Reparam Explorer"
 
 
@@ -101,8 +104,9 @@ def shown_for(points: Sequence[Point]) -> Point:
 
 
 def _asked(point: Point) -> str:
+    """`8,192 tokens, sequences of 257, every position but the first scored`."""
     estimate = "" if point.final else "estimate from "
-    return f"{point.source.rpartition('/')[2]}: {estimate}{point.answers:,} {point.unit}s, {point.convention}"
+    return f"{estimate}{point.answers:,} {point.unit}s, {point.convention}"
 
 
 @lru_cache(4096)

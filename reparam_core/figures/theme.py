@@ -23,6 +23,7 @@ IN_THE_DARK = {
 }
 FONT = "Inter, 'Source Sans', 'Noto Sans', 'Noto Sans CJK SC', sans-serif"
 TITLE_WIDTH, FOOTER_WIDTH = 60, 66  # characters that fit in half a page
+SLIDE_FOOTER_WIDTH = 140
 EXPORT = {"width": 1280, "height": 720}
 SUPERSCRIPTS = str.maketrans("0123456789", "⁰¹²³⁴⁵⁶⁷⁸⁹")
 
@@ -62,7 +63,8 @@ def for_slides(figure: go.Figure, heading: str = "") -> go.Figure:
     slide.update_xaxes(title_font_size=19)
     slide.update_yaxes(title_font_size=19)
     slide.update_annotations(font_size=18)
-    slide.layout.annotations[-1].update(yshift=-76, font_size=15, text=figure.layout.meta["provenance"])
+    footer = "<br>".join(textwrap.wrap(figure.layout.meta["provenance"], SLIDE_FOOTER_WIDTH))
+    slide.layout.annotations[-1].update(yshift=-76, font_size=15, text=footer)
     return slide
 
 

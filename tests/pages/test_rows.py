@@ -71,6 +71,12 @@ def test_provenance_names_every_source_with_what_is_scored() -> None:
     assert "257" not in told
 
 
+def test_sources_that_were_asked_alike_are_named_together() -> None:
+    told = provenance_of(load("embedded-decoder"), [point("base"), point("base", source="addresses")])
+    assert "moby-dick and addresses: 940 tokens, " in told
+    assert told.count("every position") == 1
+
+
 def test_a_measured_point_speaks_for_a_chart() -> None:
     estimate, measured = point("svd:0.5", final=False, answers=96), point("base")
     assert shown_for([estimate, measured]) is measured

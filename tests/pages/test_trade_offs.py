@@ -48,7 +48,7 @@ def test_a_slider_changes_sentence_figures_and_charts(opened: Open) -> None:
     assert any("Bits of all blocks (rtn, group 64)" in one.replace("<br>", " ") for one in titles(page))
     footers = " ".join(json.loads(one.proto.spec)["layout"]["meta"]["provenance"] for one in page.get("plotly_chart"))
     assert "257, every position but the first scored" in footers
-    assert "moby-dick: " in footers
+    assert "addresses and moby-dick: " in footers
 
 
 def test_undo_and_redo_step_through_the_settings(opened: Open) -> None:
