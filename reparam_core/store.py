@@ -29,6 +29,7 @@ ENGINE = 2  # raised whenever the same question gets another answer: what older 
 PREPARED_BYTES = 8e9  # of factors on disk; those used longest ago go when a process starts with more
 PATIENCE = 30.0  # seconds to wait for another process
 ABANDONED = 3600.0  # seconds after which an unfinished file belongs to no one
+OPEN = 2048  # files of factors that stay mapped
 MEMORY = 2**30  # bytes of factors that stay in memory where the disk refuses them
 
 Tensors = dict[str, Tensor]
@@ -55,6 +56,7 @@ class Store:
         self.warning: str | None = None
         self._rows: dict[str, Row] = {}
         self._factors: OrderedDict[str, Tensors] = OrderedDict()
+        self._open: OrderedDict[str, Tensors] = OrderedDict()
         self._lock = threading.Lock()
         self._making: WeakValueDictionary[str, _Turn] = WeakValueDictionary()
         try:
@@ -107,22 +109,30 @@ class Store:
 
     def has_tensors(self, name: str) -> bool:
         """Are there any of that key? Whether they are whole is found out when they are read."""
-        return name in self._factors or self._path(name).exists()
+        return name in self._factors or name in self._open or self._path(name).exists()
 
     def tensors(self, name: str) -> Tensors | None:
         """The tensors of that key, memory-mapped; None where there are none. What is damaged is deleted."""
         with self._lock:
-            kept = self._factors.get(name)
+            kept = self._factors.get(name) or self._open.get(name)
         if kept is not None:
             return dict(kept)
         path = self._path(name)
         try:
-            return load_file(path) if path.exists() else None
+            return self._mapped(name, load_file(path)) if path.exists() else None
         except SafetensorError:
             _remove(path)
         except OSError as error:
             self._degrade(error)
         return None
+
+    def _mapped(self, name: str, tensors: Tensors) -> Tensors:
+        """Kept open: pages of the file, not of this process, and a slider need not open hundreds of files a step."""
+        with self._lock:
+            self._open[name] = tensors
+            while len(self._open) > OPEN:
+                self._open.popitem(last=False)
+        return dict(tensors)
 
     def save_tensors(self, name: str, tensors: Tensors) -> None:
         """Written aside, flushed to the disk, then renamed: whoever reads sees all of it or nothing."""
