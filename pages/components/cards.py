@@ -111,9 +111,9 @@ def _latency(details: Details | None, same: bool) -> None:
     kinds = [kind for kind in ("decode_ms_per_token", "prefill_ms") if own[kind]]
     words = {"decode_ms_per_token": "a written token", "prefill_ms": f"{details.latency['tokens']} tokens read"}
     first = kinds[0]
-    note = f"{_state(details.timed, details.seen)} · {words[first]}; p95 {own[first]['p95']:.3g} ms"
+    note = f"{_state(details.timed, details.seen)} · {words[first]}"
     note += "".join(f" · {words[kind]}: {own[kind]['p50']:.3g} ms" for kind in kinds[1:])
-    tip = (f"Kernel: {own['kernel']}. Median of {details.latency['runs']} runs, base and setting in turn, "
+    tip = (f"Kernel: {own['kernel']}. Median of {details.latency['runs']} runs, p95 {own[first]['p95']:.3g} ms; base and setting in turn, "
            f"{details.latency['threads']} threads, {details.dtype}.")  # fmt: skip
     ratio = base[first]["p50"] / own[first]["p50"]
     speed = None if same else f"{ratio:.2f}× as fast as the base" if gains(ratio) else "no faster than the base"

@@ -12,6 +12,7 @@ import plotly.graph_objects as go
 from reparam_core.figures.theme import AXIS_COLOURS, BASE, RING, spoken, spoken_ticks, styled
 
 CEILING = 1e9  # of a log axis: above it a cliff is a cliff
+ROOM_BELOW = 0.18  # of its height, for the label under a curve's best end
 AXIS_TITLES = {
     "keep": "rank kept, % of full", "parameters": "rank kept, % of the numbers", "energy": "energy kept, % of Σσ²",
     "rank": "rank kept", "fraction": "numbers zeroed, %", "threshold": "zero below", "bits": "bits a number",
@@ -190,7 +191,8 @@ def _quality_axis(figure: go.Figure, values: Sequence[float], scale: Scale) -> N
     if not scale.log:
         figure.update_yaxes(title=scale.name, tickformat=".0%", range=[0, 1.06])
         return
-    low, high = min(values, default=1) / 1.4, min(max(values, default=10) * 1.7, CEILING)
+    least, high = min(values, default=1), min(max(values, default=10) * 1.7, CEILING)
+    low = least / max(1.4, (high / least) ** ROOM_BELOW)
     ticks = spoken_ticks(low, high)
     figure.update_yaxes(type="log", title=f"{scale.name}, log scale", tickvals=ticks, ticktext=[spoken(one) for one in ticks],
                         range=[math.log10(low), math.log10(high)])  # fmt: skip

@@ -39,6 +39,7 @@ def card(page: AppTest, label: str) -> Any:
 def test_latency_says_whether_its_runs_are_over(details: Details, told: str) -> None:
     page = drawn([point("svd:0.5")], None, details)
     assert any(one.value.startswith(told) and "257 tokens read" in one.value for one in page.caption)
+    assert "p95 6 ms" in card(page, "Latency").help
     assert card(page, "Latency").delta == "2.00× as fast as the base"
 
 
