@@ -149,11 +149,11 @@ def _in_order(rows: Sequence[Row]) -> list[Row]:
 
 
 def _finding(along: Along, scale: Scale, rows: Sequence[Row]) -> str:
-    """Of the first source, which it names: two texts have no common range."""
-    if len(rows) < 2:
+    """Of the first source, which it names: two texts have no common range; estimates do not count."""
+    values = [one.quality for one in rows if one.final]
+    if len(values) < 2:
         return f"The curve along {along.axis} of {along.where} is not filled yet"
     best, worst = (min, max) if scale.log else (max, min)
-    values = [one.quality for one in rows]
     return (f"{along.axis.capitalize()} of {along.where}: {scale.name} on {scale.source} "
             f"{scale.told(best(values))} to {scale.told(worst(values))}")  # fmt: skip
 
@@ -171,7 +171,8 @@ def _curve(figure: go.Figure, rows: Sequence[Row], axis: str, scale: Scale, dash
     place, where = _curve_label(rows, scale)
     figure.add_scatter(
         x=[one.position for one in rows], y=[one.quality for one in rows], mode="lines+markers+text",
-        line={"color": AXIS_COLOURS[axis], "dash": dash}, marker={"size": 8}, cliponaxis=False,
+        line={"color": AXIS_COLOURS[axis], "dash": dash}, cliponaxis=False,
+        marker={"size": 8, "symbol": ["circle" if one.final else "circle-open" for one in rows]},
         text=[scale.source if index == place else "" for index in range(len(rows))], textposition=where,
         customdata=[[one.recipe, one.short, _told(one, scale)] for one in rows],
         hovertemplate="<b>%{customdata[1]}</b><br>" + scale.name + " %{customdata[2]} on " + scale.source + "<extra></extra>",

@@ -100,6 +100,13 @@ def test_a_curve_runs_along_its_axis_with_its_band() -> None:
     assert figure.layout.shapes[0].x0 == 75
 
 
+def test_an_estimate_on_a_curve_is_hollow_and_no_finding() -> None:
+    rows = [row(0.8, 30, position=75.0), row(0.5, 90, position=25.0), row(0.4, 500, position=20.0, final=False)]
+    figure = axis_curve(RANK, [(PERPLEXITY, rows)], None, "here")
+    assert list(figure.data[0].marker.symbol) == ["circle-open", "circle", "circle"]
+    assert figure.layout.title.text.endswith("30 to 90")
+
+
 def test_the_second_text_is_dashed_and_named() -> None:
     rows = [row(0.8, 30, position=75.0), row(0.5, 90, position=25.0)]
     other, worse = (
