@@ -1,6 +1,7 @@
 """Trade-offs: what rank, sparsity and bit-width do to accuracy, size and latency."""
 
 import json
+from collections.abc import Callable
 
 import streamlit as st
 
@@ -8,7 +9,7 @@ from pages.components.cards import cards
 from pages.components.charts import chart
 from pages.components.controls import pick_model, pick_pinned, pick_recipe, pick_sources, take_own_source
 from pages.components.history import load_recipe, undo_and_redo
-from pages.components.live import ask, awaited, live
+from pages.components.live import ask, awaited, failed, live
 from pages.components.panels import by_layer, claims_panel, recipe_panel, tasks_panel, text_panel
 from pages.components.rows import QualityKind, along, family_of, position_of, provenance_of, row_of, scale_of, shown_for
 from pages.components.words import sentence
@@ -33,7 +34,8 @@ def head(model: Model, quality: Ticket, details: Ticket, pinned: Ticket | None) 
         awaited(quality, lambda found: bool(found.points))
     found: Explored = quality.latest or Explored()
     if quality.error is not None:
-        place.error(str(quality.error))
+        with place.container():
+            failed("quality", quality)
     elif found.points:
         points = list(found.points.values())
         st.session_state["shown"] = (model.name, points)
@@ -190,19 +192,19 @@ def page() -> None:
 
 
 def panels(model: Model, sources: list[str], recipe: str, quality: Ticket, details: Ticket) -> None:
-    """What stands below the charts."""
-    texts, layers, claimed, tasks, written = st.tabs(
-        ["Text before and after", "By layer", "Claimed against measured", "Tasks", "Recipe · Python · command line"])  # fmt: skip
-    with texts:
-        text_panel(model, recipe)
-    with layers:
-        live(lambda: by_layer(model, details), details, every=1.5)
-    with claimed:
-        live(lambda: claims_panel(model, details), details, every=1.5)
-    with tasks:
-        live(lambda: tasks_panel(model, details, quality), details, quality, every=1.5)
-    with written:
-        recipe_panel(model, recipe, sources)
+    """What stands below the charts; only the open panel is drawn."""
+    drawn: dict[str, Callable[[], None]] = {
+        "Text before and after": lambda: text_panel(model, recipe),
+        "By layer": lambda: live(lambda: by_layer(model, details), details, every=1.5),
+        "Claimed against measured": lambda: live(lambda: claims_panel(model, details), details, every=1.5),
+        "Tasks": lambda: live(lambda: tasks_panel(model, details, quality), details, quality, every=1.5),
+        "Recipe · Python · command line": lambda: recipe_panel(model, recipe, sources),
+    }
+    tabs = st.tabs(list(drawn), key="panel", on_change="rerun", bind="query-params")
+    for tab, draw in zip(tabs, drawn.values(), strict=True):
+        if tab.open:
+            with tab:
+                draw()
 
 
 try:

@@ -148,7 +148,7 @@ def test_a_masked_encoder_is_not_said_to_be_scored_everywhere(opened: Open) -> N
 
 
 def test_a_confusion_matrix_says_where_it_comes_from(opened: Open) -> None:
-    page = opened("trade_offs", model="embedded-encoder")
+    page = opened("trade_offs", panel="Tasks", model="embedded-encoder")
     charts = [json.loads(one.proto.spec) for one in page.get("plotly_chart")]
     (matrix,) = [one for one in charts if one["data"][0]["type"] == "heatmap"]
     assert matrix["layout"]["title"]["text"].startswith("Film reviews: ")
