@@ -9,7 +9,7 @@ from scripts.browser import FLAGS, ROOT, dashboard, find_browser
 
 FOLDER = ROOT / "docs" / "screenshots"
 VIEWS = {
-    "trade-offs": "?rank=60&bits=4&bits_where=Everything&axis_rank=bits",
+    "trade-offs": "?bits=4",
     "spectra": "spectra?role=layers.2.attention.v&cut=48",
     "attention": "attention?rank=20&layer=4&head=6",
 }

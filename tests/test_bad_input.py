@@ -199,6 +199,13 @@ def test_a_wrong_option_is_one_line(option: tuple[str, str], run: Run) -> None:
     assert OPTIONS[option] in line
 
 
+def test_a_glob_without_end_or_meaning_is_one_line(run: Run) -> None:
+    for glob, told in (("{0..5000}", "stands for more than"), ("nothing.*", "No matrix matches")):
+        status, line = run("spectra", "--model", DECODER, "--where", glob)
+        assert status == 2
+        assert told in line
+
+
 def test_compress_refuses_an_unknown_format_and_an_existing_folder(tmp_path: Path, run: Run) -> None:
     kept = tmp_path / "kept"
     kept.mkdir()

@@ -300,7 +300,7 @@ def pick_pinned(recipe: str) -> str | None:
     named = st.session_state.setdefault("pinned", st.query_params.get("pinned"))
     pinned = _read_pinned(named) if named else None
     with st.sidebar:
-        st.caption(f"Compared with: {'the base' if pinned is None else recipe_words(pinned)}")
+        st.caption(f"Compared with: {'the base' if pinned is None else recipe_words(pinned).removeprefix('with ')}")
         if named is None:
             st.button("Pin this setting", icon=":material/keep:", on_click=_pin, args=(recipe,),
                       help="Compare what follows with it.")  # fmt: skip

@@ -17,7 +17,7 @@ from reparam_core.apply import Applying, Setting, applying, base, finished
 from reparam_core.data import is_labelled
 from reparam_core.jobs.evaluator import Ticket
 from reparam_core.measure.changes import Claim, bytes_by_kind, changes, claims
-from reparam_core.measure.evaluation import DEFAULT_SOURCES, Evaluation, evaluation
+from reparam_core.measure.evaluation import ANSWERS, DEFAULT_SOURCES, Evaluation, evaluation
 from reparam_core.measure.generation import said
 from reparam_core.measure.latency import latency_steps
 from reparam_core.measure.quality import Quality, paired_interval, quality_steps
@@ -30,7 +30,7 @@ LENGTH = 257  # tokens of a sequence: 256 are scored
 LARGE = 50_000_000  # parameters from which bfloat16 pays
 FIRST = {True: 1024, False: 2048}  # scored tokens before a first estimate is shown, of large and small models
 SEQUENCES = {True: 16, False: 32}
-FIRST_ANSWERS, ANSWERS = 96, 1500
+FIRST_ANSWERS = 96
 REMEMBERED = 16  # evaluations
 HIGHEST_NLL = 69.0  # a perplexity of 10³⁰
 PAUSE = 0.1  # seconds of rewriting after which others may have the machine

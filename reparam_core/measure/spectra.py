@@ -13,11 +13,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from wcmatch import fnmatch
 
 from reparam_core.apply import Setting
 from reparam_core.errors import ReparamError
 from reparam_core.methods.settings import energy_rank
+from reparam_core.recipes import Recipe
 
 ENERGIES = (0.5, 0.9, 0.95, 0.99)
 TALL = 4  # times as long as wide: from there on the Gram matrix is much the cheaper way
@@ -225,7 +225,8 @@ def spectrum(weight: Tensor) -> dict[str, Any]:
 
 def spectra_of(setting: Setting, where: str | None = None) -> dict[str, Any]:
     """The spectra of the matrices whose role matches (blocks without `where`), before and, where changed, after."""
-    roles = [role for role, one in setting.model.matrices.items() if _matches(role, where, one.compressed_by_default)]
+    (meant,) = Recipe.parse({"rules": [{"where": where}]}).rules  # a glob means here what it means in a recipe
+    roles = [role for role, one in setting.model.matrices.items() if meant.matches(role, one.compressed_by_default)]
     if not roles:
         raise ReparamError(f"No matrix matches '{where}'.", f"Roles look like {next(iter(setting.model.matrices))}.")
     found = []
@@ -233,7 +234,3 @@ def spectra_of(setting: Setting, where: str | None = None) -> dict[str, Any]:
         after = spectrum(setting.forms[role].dense()) if role in setting.forms else None
         found.append({"role": role, **spectrum(setting.model.weight(role)), "after": after})
     return {"model": setting.model.name, "recipe": setting.recipe.as_json(), "matrices": found}
-
-
-def _matches(role: str, where: str | None, by_default: bool) -> bool:
-    return by_default if where is None else bool(fnmatch.fnmatch(role, where, flags=fnmatch.BRACE | fnmatch.CASE))
