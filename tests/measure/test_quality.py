@@ -43,7 +43,9 @@ def classifier(tmp_path_factory: pytest.TempPathFactory) -> Model:
 
 def some(setting: Scores, other: Scores, labels: tuple[str, ...] = (), majority: float | None = None) -> Quality:
     """A Quality of made-up scores."""
-    return Quality(Evaluation("made", "answer", [], {}, "one answer a row", labels=labels, majority=majority), setting, other, 1)
+    return Quality(
+        Evaluation("made", "answer", [], {}, "one answer a row", labels=labels, majority=majority), setting, other, 1
+    )
 
 
 def scores(loss: list[float], right: list[bool] | None = None, kept: tuple[Tensor, ...] = ()) -> Scores:
