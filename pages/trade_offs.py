@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import streamlit as st
 
@@ -22,7 +23,13 @@ from reparam_core.recipes import Recipe
 from reparam_core.registry import AXES
 from reparam_core.search import curve_recipes
 
-SWEPT = curve_recipes()
+
+@dataclass(frozen=True)
+class Sweep:
+    """The settings that fill the curves, and the job that measures them, where there is one."""
+
+    recipes: list[str]
+    ticket: Ticket | None = None
 
 
 def head(model: Model, quality: Ticket, details: Ticket, pinned: Ticket | None) -> None:
@@ -124,46 +131,44 @@ def load_clicked() -> None:
         st.session_state["clicked"] = True
 
 
-def sweep(model: Model, sources: list[str]) -> Ticket | None:
+def sweep(model: Model, sources: list[str], recipe: str) -> Sweep:
     """The background job that fills the curves: by itself for small models, for large ones once it is asked for."""
     asked: dict[str, int] = st.session_state.setdefault("sweeps", {})
-    count = asked.setdefault(model.name, int(model.parameters < LARGE))
+    count, recipes = asked.setdefault(model.name, int(model.parameters < LARGE)), curve_recipes(recipe)
     if not count or not sources:
-        return None
-    return ask(
-        "sweep", (model.name, tuple(sources), count), lambda own: swept(model, SWEPT, sources, own), "background"
-    )
+        return Sweep(recipes)
+    wanted = (model.name, tuple(sources), tuple(recipes), count)
+    return Sweep(recipes, ask("sweep", wanted, lambda own: swept(model, recipes, sources, own), "background"))
 
 
-def sweep_controls(model: Model, sweeping: Ticket | None, quality: Ticket) -> None:
+def sweep_controls(model: Model, sweeping: Sweep, quality: Ticket) -> None:
     """How far the sweep is, and its button with how long it will take."""
-    if sweeping is not None and sweeping.pending:
-        done, total = sweeping.latest or (0, len(SWEPT))
+    ticket, total = sweeping.ticket, len(sweeping.recipes)
+    if ticket is not None and ticket.pending:
+        done, total = ticket.latest or (0, total)
         bar, stop = st.columns([6, 1], vertical_alignment="center")
         bar.progress(done / total, f"Filling the curves in the background: {done} of {total} settings")
         if stop.button("Stop", key="stop-sweep", help="What is measured stays."):
-            sweeping.cancel()
+            ticket.cancel()
             st.rerun()
-    elif sweeping is not None and sweeping.state == "done":
-        st.caption(
-            f"{len(SWEPT)} settings of rank, sparsity and bits over all blocks are measured: click a point to load it."
-        )
+    elif ticket is not None and ticket.state == "done":
+        st.caption(f"The curves are filled with {total} settings: click a point to load it.")
     else:
-        st.button(f"Fill the curves: {len(SWEPT)} settings{_minutes(quality)}", key="sweep", on_click=_ask_for_sweep,
+        st.button(f"Fill the curves: {total} settings{_minutes(quality, total)}", key="sweep", on_click=_ask_for_sweep,
                   args=(model.name,), icon=":material/timeline:",
-                  help="Rank, sparsity and bits over all blocks, in the background; your own settings go first, and what is known is skipped.")  # fmt: skip
+                  help="Along rank, sparsity and bits, in the background; your own settings go first, and what is known is skipped.")  # fmt: skip
 
 
 def _ask_for_sweep(name: str) -> None:
     st.session_state["sweeps"][name] += 1
 
 
-def _minutes(quality: Ticket) -> str:
+def _minutes(quality: Ticket, settings: int) -> str:
     """How long a sweep takes, from what one setting took."""
     seconds = [
         point.seconds for point in (quality.latest or Explored()).points.values() if point.final and point.seconds
     ]
-    return f", about {max(1, round(max(seconds) * len(SWEPT) / 60))} min" if seconds else ""
+    return f", about {max(1, round(max(seconds) * settings / 60))} min" if seconds else ""
 
 
 def page() -> None:
@@ -180,14 +185,14 @@ def page() -> None:
     details = ask("details", (model.name, recipe), lambda own: detailed(model, recipe, own), "background")
     pinned = ask("pinned", (model.name, chosen, tuple(sources)), lambda own: explored(model, chosen, sources, own),
                  "background") if chosen else None  # fmt: skip
-    sweeping = sweep(model, sources)
+    sweeping = sweep(model, sources, recipe)
     live(lambda: head(model, quality, details, pinned), quality, details, pinned)
     state, shown = st.columns([5, 4], vertical_alignment="center")
     with shown, st.container(horizontal=True, horizontal_alignment="right", gap="small"):
         kind, axis = pick_quality(sources), pick_axis(recipe)
     with state:
-        live(lambda: sweep_controls(model, sweeping, quality), sweeping, quality, every=1.0)
-    live(lambda: charts(model, sources, recipe, axis, kind, quality), quality, sweeping, every=2.0)
+        live(lambda: sweep_controls(model, sweeping, quality), sweeping.ticket, quality, every=1.0)
+    live(lambda: charts(model, sources, recipe, axis, kind, quality), quality, sweeping.ticket, every=2.0)
     panels(model, sources, recipe, quality, details)
 
 

@@ -24,7 +24,7 @@ def slider(page: AppTest, key: str) -> object:
 @pytest.fixture(autouse=True)
 def no_sweep(monkeypatch: pytest.MonkeyPatch) -> None:
     """What a page sweeps by itself is tested on its own."""
-    monkeypatch.setattr("reparam_core.search.curve_recipes", lambda: [Recipe.parse("rtn:8g64").canonical])
+    monkeypatch.setattr("reparam_core.search.curve_recipes", lambda *_: [Recipe.parse("rtn:8g64").canonical])
 
 
 def test_it_opens_on_the_untouched_decoder(opened: Open) -> None:

@@ -18,3 +18,19 @@ def test_every_axis_has_a_curve_and_its_ends_come_first() -> None:
 
 def test_no_setting_is_measured_twice() -> None:
     assert len(set(curve_recipes())) == len(curve_recipes())
+
+
+def test_a_setting_brings_the_curves_of_its_own_steps() -> None:
+    """Where it applies and all but the position stay; a method that iterates for every setting is left out."""
+    recipe = Recipe.parse({"rules": [{"where": "*.{q,k,v}", "rank": {"method": "svd", "keep": 0.37}},
+                                     {"where": "*", "bits": {"method": "rtn", "bits": 4, "group": 32, "symmetric": True}},
+                                     {"where": "*.mlp.*", "rank": {"method": "als", "keep": 0.5}}]})  # fmt: skip
+    own = [Recipe.parse(one) for one in curve_recipes(recipe.canonical) if one not in curve_recipes()]
+    said = {(rule.where, step.method.name) for one in own for rule in one.rules for step in rule.steps.values() if step}
+    assert said == {("*.{q,k,v}", "svd"), ("*", "rtn")}
+    settings = [step.setting for one in own for rule in one.rules for step in rule.steps.values() if step]
+    assert all(setting.group == 32 and setting.symmetric for setting in settings if hasattr(setting, "group"))
+
+
+def test_another_position_of_the_same_steps_asks_for_the_same_curves() -> None:
+    assert curve_recipes("svd:0.4 + rtn:3g32") == curve_recipes("svd:0.7 + rtn:6g32")
