@@ -94,7 +94,7 @@ def test_keys_alone_move_the_cut(address: str, page: Page) -> None:
 
 
 def test_a_click_on_a_cell_selects_its_matrix(address: str, page: Page) -> None:
-    page.goto(f"{address}/spectra?view=All+layers")
+    page.goto(f"{address}/spectra?spectra_view=All+layers")
     for share, role in ((0.93, "layers.5.mlp.down"), (0.07, "layers.0.attention.q")):
         page.wait_for_selector(".js-plotly-plot .heatmaplayer image", state="attached")
         expect(page.locator(".stProgress")).to_have_count(0, timeout=120_000)
@@ -116,7 +116,7 @@ def test_a_click_on_a_cell_selects_its_matrix(address: str, page: Page) -> None:
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_every_view_fits_the_screen(address: str, page: Page, view: str, scheme: str) -> None:
     page.emulate_media(color_scheme="dark" if scheme == "dark" else "light")
-    page.goto(f"{address}/spectra?view={view}&sparsity=50")
+    page.goto(f"{address}/spectra?spectra_view={view}&sparsity=50")
     page.wait_for_selector(".spectrum-cut svg" if view == "One+matrix" else ".js-plotly-plot")
     assert page.locator("[data-testid=stException]").count() == 0
     assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")

@@ -50,7 +50,7 @@ def test_it_opens_at_break_even_of_the_first_query_matrix(opened: Open) -> None:
 
 def test_the_address_is_the_view(opened: Open) -> None:
     page = opened("spectra", role="layers.3.mlp.down", cut="200", sparsity="60")
-    assert (control(page.selectbox, "kind").value, control(page.number_input, "layer").value) == ("mlp.down", 3)
+    assert (control(page.selectbox, "matrix_kind").value, control(page.number_input, "matrix_layer").value) == ("mlp.down", 3)
     assert "cut at rank 200" in sentence(page)
     assert "a loss above break-even" in sentence(page)
     assert len(picture(page)["after"]) == 256
@@ -60,14 +60,14 @@ def test_the_address_is_the_view(opened: Open) -> None:
 
 def test_another_matrix_keeps_the_layer_and_a_rank_that_it_has(opened: Open) -> None:
     page = opened("spectra", role="layers.3.mlp.down", cut="200")
-    control(page.selectbox, "kind").set_value("attention.k")
+    control(page.selectbox, "matrix_kind").set_value("attention.k")
     page = settled(page.run())
     assert sentence(page).startswith("#### layers.3.attention.k (128 × 256) cut at rank 128 ")
     assert page.query_params["role"] == "layers.3.attention.k"
-    control(page.selectbox, "kind").set_value("embedding")
+    control(page.selectbox, "matrix_kind").set_value("embedding")
     page = settled(page.run())
     assert sentence(page).startswith("#### embedding (4096 × 256) ")
-    assert control(page.number_input, "layer").disabled
+    assert control(page.number_input, "matrix_layer").disabled
 
 
 def test_a_setting_that_leaves_the_matrix_alone_says_so(opened: Open) -> None:
@@ -80,20 +80,20 @@ def test_a_setting_that_leaves_the_matrix_alone_says_so(opened: Open) -> None:
     ("quantity", "words"), [("entropy rank", "Entropy rank: from "), ("numbers at 90 % energy", "Numbers at 90 % energy: from ")]
 )  # fmt: skip
 def test_all_layers_map_a_quantity_and_overlay_the_chosen_kind(opened: Open, quantity: str, words: str) -> None:
-    page = opened("spectra", view="All layers", quantity=quantity)
+    page = opened("spectra", spectra_view="All layers", map_quantity=quantity)
     ranks, depth = titles(page)
     assert ranks.startswith(words)
     assert depth.startswith("attention.q: ")
 
 
 def test_all_layers_show_what_the_setting_changed(opened: Open) -> None:
-    page = opened("spectra", view="All layers", side="difference", rank="20")
+    page = opened("spectra", spectra_view="All layers", side="difference", rank="20")
     assert titles(page)[0].startswith("Entropy rank, difference: from -")
     assert " points in " in titles(page)[0]
 
 
 def test_als_stands_beside_the_optimum(opened: Open) -> None:
-    page = opened("spectra", view="Alternating least squares", cut="16")
+    page = opened("spectra", spectra_view="Alternating least squares", cut="16")
     loss, excess = titles(page)
     assert loss.startswith("Rank 16 by ALS: ")
     assert excess.startswith("The excess falls to ")

@@ -1,0 +1,268 @@
+"""The three views of the spectra page: one matrix with its cut, all layers, alternating least squares."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import partial
+
+import streamlit as st
+from plotly.graph_objects import Figure
+
+from pages.components.charts import chart, downloads
+from pages.components.history import KEPT
+from pages.components.spectrum_cut import loss_of, score_of, spectrum_cut
+from pages.components.words import quality_words, recipe_words, source_words
+from reparam_core.figures.spectra import (
+    als_convergence,
+    als_excess,
+    rank_map,
+    spectra_by_depth,
+    spectrum,
+)
+from reparam_core.figures.theme import AXIS_COLOURS
+from reparam_core.jobs import (
+    Compared,
+    CutQuality,
+    Explored,
+    Layers,
+    Side,
+    Ticket,
+    cut_quality,
+    ladder,
+    on_one_base,
+)
+from reparam_core.measure.spectra import (
+    QUANTITIES,
+    by_kind,
+    convergence_rate,
+    kind_and_layer,
+    layered,
+    random_spectrum,
+)
+from reparam_core.methods.rank.als import ALS
+from reparam_core.models import Model
+from reparam_core.recipes import Recipe
+
+SIDES: tuple[Side, ...] = ("before", "after", "difference")
+
+
+@dataclass(frozen=True)
+class View:
+    """What the page looks at: the controls' state, and the jobs that every view needs."""
+
+    model: Model
+    role: str
+    recipe: str
+    cut: int
+    sources: list[str]
+    spectrum: Ticket
+    quality: Ticket | None
+
+    @property
+    def found(self) -> Compared | None:
+        """The spectrum, as soon as it is there."""
+        found: Compared | None = self.spectrum.latest
+        return found
+
+    @property
+    def provenance(self) -> str:
+        """Where the numbers come from."""
+        marked = f", a checkpoint of {self.model.source_bits} bits" if self.model.source_bits else ""
+        rows, columns = self.model.matrices[self.role].shape
+        return f"{self.model.name}{marked} · {self.role}, {rows} × {columns} (out × in) · Reparam Explorer"
+
+
+# The sentence
+
+
+def sentence(view: View) -> str:
+    """What the settings do to this matrix, and to the model."""
+    rows, columns = view.model.matrices[view.role].shape
+    opening = f"{view.role} ({rows} × {columns})"
+    if view.found is None:
+        return f"{opening} cut at rank {view.cut} …"
+    found, cut = view.found.before, view.cut
+    told = [
+        f"{opening} cut at rank {cut} keeps {found.energy(cut):.1%} of the energy in {found.numbers(cut):.2f}× the numbers"
+    ]
+    told[0] += ", a loss above break-even" if found.numbers(cut) > 1 else ""
+    told.append(f"relative error {found.error(cut):.1%}")
+    points = quality_of(view).points
+    told += [quality_words(point) for point in points.values()]
+    known = {source_words(point.source) for point in points.values()}
+    told += [f"{score_of(one)} on {source_words(one)} …" for one in view.sources if source_words(one) not in known]
+    return ("; ".join(told) + ".").replace("….", "…")
+
+
+def quality_of(view: View) -> Explored:
+    """What is known of the model with this cut."""
+    return (view.quality.latest if view.quality else None) or Explored()
+
+
+# One matrix
+
+
+def known_cuts(view: View, tried: Ticket | None) -> list[CutQuality]:
+    """Every cut of this matrix that was measured, those passed through as well, and what is known of the one in hand."""
+    every = st.session_state.setdefault("cuts", {})
+    kept: dict[int, CutQuality] = every.setdefault((view.model.name, view.role, *view.sources[:1]), {})
+    known = dict((tried.latest if tried else None) or {})
+    first = next(iter(quality_of(view).points.values()), None)
+    if first is not None:
+        known[view.cut] = cut_quality(first, view.cut)
+    kept |= {rank: one for rank, one in known.items() if one.final}
+    return on_one_base((known | kept).values())
+
+
+def one_matrix(view: View, tried: Ticket | None) -> None:
+    """The spectrum under a cut that one drags, and the formula with its numbers."""
+    if view.found is None:
+        st.progress(0.0, f"Singular values of {view.role} …")
+        return
+    cuts = known_cuts(view, tried)
+    ranks = ladder(view.found.before.full)
+    doing = f"measuring rank {len(tried.latest or {}) + 1} of {len(ranks)}" if tried and tried.pending else ""
+    reason = "" if view.sources else "this model has no head to score"
+    loss = loss_of(cuts, view.sources[0] if view.sources else "any text", doing, reason)
+    dropped = spectrum_cut(view.role, view.found, view.cut, axis_of(view.recipe), loss)
+    if dropped is not None:
+        st.session_state.update({"cut-dropped": dropped, "picked": True})
+    told, saved = st.columns([4, 1], vertical_alignment="center")
+    with told:
+        formula(view, view.found)
+    with saved:
+        downloads(lambda: picture(view, cuts), "spectrum")
+
+
+def picture(view: View, cuts: list[CutQuality]) -> Figure:
+    """The same picture as a slide."""
+    assert view.found is not None
+    before, after = view.found.before, view.found.after
+    points = [(one.rank, one.value, one.low, one.high) for one in cuts]
+    score = score_of(view.sources[0]) if view.sources else ""
+    return spectrum(
+        before.sigma.tolist(), view.cut, before.edge, before.break_even, view.provenance, name=view.role,
+        random=random_spectrum(before.sigma, before.shape).tolist(), after=after.sigma.tolist() if after else None,
+        after_colour=AXIS_COLOURS[axis_of(view.recipe)], losses=points, base=cuts[0].base if cuts else 1.0, score=score,
+    )  # fmt: skip
+
+
+def formula(view: View, found: Compared) -> None:
+    """W = U Vᵀ with the numbers on screen, and what the setting does to this matrix."""
+    (m, n), r, before = found.before.shape, view.cut, found.before
+    st.markdown(
+        rf"$W_{{{m}\times{n}}}\approx U_{{{m}\times{r}}}\,V_{{{n}\times{r}}}^\top$: "
+        rf"$r(m+n)={r}\cdot{m + n:,}={r * (m + n):,}$ numbers for $mn={m * n:,}$. Break-even "
+        rf"$\lfloor mn/(m+n)\rfloor={before.break_even}$. Stable rank {before.stable:.1f}, entropy rank {before.entropy:.0f} of "
+        rf"{before.full}; 90 % of the energy at rank {before.rank_of(0.9)}, 99 % at {before.rank_of(0.99)}."
+    )  # fmt: skip
+    if found.after is not None:
+        st.caption(f"After the setting, {recipe_words(view.recipe)}: the matrix moved by {found.change:.1%} of its norm; stable "
+                   f"rank {found.after.stable:.1f}, entropy rank {found.after.entropy:.0f}.")  # fmt: skip
+    elif view.recipe and Recipe.parse(view.recipe).rules and not view.spectrum.pending:
+        st.caption("The setting to compare with leaves this matrix alone.")
+
+
+def axis_of(recipe: str) -> str:
+    """Whose hue the changed spectrum has."""
+    axes = {axis for rule in Recipe.parse(recipe).rules for axis, step in rule.steps.items() if step}
+    return axes.pop() if len(axes) == 1 else "combined"
+
+
+# All layers
+
+
+def all_layers(view: View, ticket: Ticket) -> None:
+    """A rank of every matrix over layer and kind, and the spectra of one kind over depth."""
+    found: Layers | None = ticket.latest
+    if ticket.error is not None:
+        return
+    if ticket.pending or found is None:
+        done, total = (found.done, found.total) if found else (0, 1)
+        st.progress(
+            done / total, f"Singular values, matrix by matrix: {done} of {total}" if found else "Singular values …"
+        )
+    if found is not None and found.before:
+        heat_map(view, found)
+        by_depth(view, found)
+
+
+def heat_map(view: View, found: Layers) -> None:
+    """A quantity of every matrix; a click selects the matrix."""
+    which, side = st.columns([2, 3], vertical_alignment="bottom")
+    quantity = QUANTITIES[
+        which.selectbox("Quantity", list(QUANTITIES), key="map_quantity", help="What each cell shows.", **KEPT)
+    ]
+    shown: Side = "before"
+    if found.after:
+        shown = side.segmented_control("Before or after the setting", SIDES, default="before", required=True, key="side",
+                                       **KEPT) or "before"  # fmt: skip
+    values, (roles, kinds, layers) = found.values(quantity.of, shown), layered(found.roles)
+    title = quantity.name.capitalize() + ("" if shown == "before" else f", {shown}")
+    name = f"ranks-{view.role}"  # another matrix, another chart: a click that is kept must not come back
+    chart(rank_map(values, roles, kinds, layers, view.role, title, every_provenance(view), ratio=not quantity.share,
+                   difference=shown == "difference"),
+          name, f"{view.model.name}:", on_select=partial(matrix_clicked, name), selection_mode="points")  # fmt: skip
+    st.caption(f"{quantity.name.capitalize()}: {quantity.meaning}. A click on a cell selects its matrix.")
+
+
+def matrix_clicked(name: str) -> None:
+    """A click on a cell selects its matrix."""
+    chosen = st.session_state[f"chart-{name}"]["selection"]["points"]
+    if chosen and chosen[0].get("customdata"):
+        st.session_state.update(role=str(chosen[0]["customdata"][0]), picked=True)
+
+
+def by_depth(view: View, found: Layers) -> None:
+    """The spectra of the selected kind, layer upon layer."""
+    kind, layer = kind_and_layer(view.role)
+    sigma = {
+        one: found.before[role].sigma.tolist()
+        for one, role in by_kind(found.before).get(kind, {}).items()
+        if one is not None
+    }
+    if sigma:
+        chart(
+            spectra_by_depth(list(sigma.values()), list(sigma), kind, layer, every_provenance(view)),
+            "depth",
+            sentence(view),
+        )
+
+
+def every_provenance(view: View) -> str:
+    """Where the numbers of all layers come from."""
+    setting = f" · setting {Recipe.parse(view.recipe).short()}"
+    return f"{view.model.name} · singular values in float64{setting} · Reparam Explorer"
+
+
+# Alternating least squares
+
+
+def alternating(view: View, ticket: Ticket) -> None:
+    """How ALS falls towards the SVD's optimum, which no factors of this rank can beat."""
+    losses: list[float] = ticket.latest or []
+    if ticket.error is not None:
+        return
+    if view.found is None or not losses:
+        st.progress(0.0, "Solving for each factor in turn …")
+        return
+    sigma, r, (m, n) = view.found.before.sigma, view.cut, view.found.before.shape
+    optimum = view.found.before.error(r) ** 2
+    if ticket.pending:
+        st.progress(len(losses) / ALS.iterations, f"Round {len(losses)} of {ALS.iterations} at most")
+    provenance = f"{view.provenance} · ALS in float32, random start of seed {ALS.seed}"
+    left, right = st.columns(2)
+    with left:
+        chart(als_convergence(losses, optimum, r, provenance), "als", f"{view.role}:")
+    with right:
+        chart(als_excess(losses, optimum, convergence_rate(sigma, r), provenance), "als-excess", f"{view.role}:")
+    st.markdown(
+        rf"**Eckart–Young**: of all $U\,V^\top$ with $U$ {m} × {r} and $V$ {n} × {r}, none is nearer to $W$ than the first {r} "
+        rf"singular values with their vectors: $\min\lVert W-UV^\top\rVert^2/\lVert W\rVert^2=\sum_{{i>{r}}}\sigma_i^2/\sum_i\sigma_i^2"
+        rf"={optimum:.4f}$. Alternating least squares knows no singular values: it starts at random, solves for $U$ with $V$ "
+        rf"fixed, then for $V$ with $U$ fixed, and still falls to the same optimum; in the long run by "
+        rf"$(\sigma_{{r+1}}/\sigma_r)^4={convergence_rate(sigma, r):.3f}$ a round, slowly where the spectrum is flat at the cut."
+    )  # fmt: skip
+
+
+# The page
