@@ -17,6 +17,8 @@ from pages.components.words import recipe_words, source_title
 from reparam_core import ReparamError
 from reparam_core.data import is_labelled, keep_own, own_sources
 from reparam_core.jobs import fetched, loader
+from reparam_core.jobs.exploring import LENGTH
+from reparam_core.measure.evaluation import evaluation
 from reparam_core.measure.spectra import break_even
 from reparam_core.measure.tasks import tasks_of
 from reparam_core.models import ENTRIES, Fit, Model, fit, load, loaded
@@ -108,11 +110,11 @@ def pick_sources(model: Model) -> list[str]:
             beside = ["nothing", *every]
             second = st.selectbox("Beside it", beside, min(2, len(known)), key=f"beside_{kind}", format_func=source_title,
                                   help="A second text of another domain, side by side.", **KEPT)  # fmt: skip
-        _own_source(SUFFIXES[kind], kind)
+        _own_source(SUFFIXES[kind], model)
     return list(dict.fromkeys(one for one in (first, second) if one and one != "nothing"))
 
 
-def _own_source(suffixes: Sequence[str], kind: str) -> None:
+def _own_source(suffixes: Sequence[str], model: Model) -> None:
     """The user's own text, pasted or from a file, or own labelled table."""
     with st.popover("Your own text or table", width="stretch", icon=":material/upload_file:"):
         pasted = st.text_area("Paste a text of at least 1,000 words", key="own_text") if ".txt" in suffixes else ""
@@ -122,7 +124,8 @@ def _own_source(suffixes: Sequence[str], kind: str) -> None:
             try:
                 content = given.getvalue() if given else pasted.encode()
                 path = keep_own(content, ".csv" if given and given.name.lower().endswith(".csv") else ".txt")
-                st.session_state["own_chosen"] = (f"text_{kind}", str(path))
+                evaluation(model, str(path), 1, LENGTH)  # what cannot be scored is told here, and the old one stays
+                st.session_state["own_chosen"] = (f"text_{model.objective}", str(path))
                 st.rerun()
             except ReparamError as error:
                 st.error(str(error))
@@ -197,15 +200,25 @@ def pick_recipe(model: Model) -> str:
     with st.sidebar, st.popover("Recipe as text", width="stretch", icon=":material/code:"):
         typed = st.text_input("A recipe as text", key=TEXT, placeholder="svd:0.5 + magnitude:0.5 + rtn:4g64, or JSON",
                               help="While it is filled, it is what counts; clear it to use the sliders.", **KEPT)  # fmt: skip
-        st.caption(f"Now in force: `{typed or recipe}`")
-    remember()
     if not typed:
+        remember()
         return recipe
+    return _typed_recipe(typed)
+
+
+def _typed_recipe(typed: str) -> str:
+    """The recipe that was typed; while it cannot be read, the one before it stays in force."""
+    told, back = st.columns([5, 1], vertical_alignment="center")
+    back.button("Back to the sliders", on_click=st.session_state.update, args=({TEXT: ""},))
     try:
-        return Recipe.parse(typed).canonical
+        recipe = Recipe.parse(typed).canonical
     except ReparamError as error:
-        st.error(str(error))
-        st.stop()
+        told.error(str(error))
+        return str(st.session_state.get("in_force", '{"rules": []}'))
+    told.caption("A recipe from text is in force; the sliders rest.")
+    remember()
+    st.session_state["in_force"] = recipe
+    return recipe
 
 
 def _rule(axis: Axis, model: Model, disabled: bool) -> dict[str, Any] | None:

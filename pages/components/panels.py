@@ -78,11 +78,11 @@ def _details(ticket: Ticket) -> Details | None:
 def by_layer(model: Model, ticket: Ticket) -> None:
     """What changed, matrix by matrix, and where the bytes lie."""
     found = _details(ticket)
-    if found is None:
+    if found is None or found.sizes is None or found.changes is None:
         return
     left, right = st.columns([3, 2])
     with right:
-        chart(bytes_by_kind(found.sizes or [], f"{model.name} · packed file, to the byte"), "bytes-by-kind")
+        chart(bytes_by_kind(found.sizes, f"{model.name} · packed file, to the byte"), "bytes-by-kind")
     with left:
         if not found.changes:
             st.caption("Nothing is changed: this is the base. Move a slider.")

@@ -70,7 +70,7 @@ def sequences(model: Reader, name: str, count: int = 16, length: int = 512, offs
     tokens = _tokens(model, found, offset + count * length)
     there = max(0, (len(tokens) - offset) // length)
     if there == 0:
-        raise ReparamError(f"{name} has {len(tokens)} tokens from offset {offset}: less than one sequence of {length}.",
+        raise ReparamError(f"{found.name} has {len(tokens)} tokens from offset {offset}: less than one sequence of {length}.",
                            "Give a longer text, or a shorter length.")  # fmt: skip
     if there < count:
         notes.append(f"the text has {there} sequences of {length}, fewer than the {count} asked for")

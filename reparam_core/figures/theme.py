@@ -21,6 +21,7 @@ IN_THE_DARK = {
     BASE: "#A8A8A8",
     INK: "#e8ecf1",
 }
+NIGHT = "#11161d"  # the page's ground in the dark
 FONT = "Inter, 'Source Sans', 'Noto Sans', 'Noto Sans CJK SC', sans-serif"
 TITLE_WIDTH, FOOTER_WIDTH = 60, 66  # characters that fit in half a page
 SLIDE_FOOTER_WIDTH = 140
@@ -51,7 +52,7 @@ def in_the_dark(figure: go.Figure) -> go.Figure:
     text = figure.to_json()
     for light, dark in IN_THE_DARK.items():
         text = text.replace(light, dark)
-    return go.Figure(json.loads(text))
+    return go.Figure(json.loads(text)).update_layout(paper_bgcolor=NIGHT)  # also when the chart's own camera saves it
 
 
 def for_slides(figure: go.Figure, heading: str = "") -> go.Figure:

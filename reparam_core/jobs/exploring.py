@@ -88,6 +88,13 @@ class Point:
         low, high = (self.base_perplexity * math.expm1(min(one, 700.0)) for one in self.nll_interval)
         return low, high
 
+    def beside(self, base: Point) -> Point:
+        """An estimate told from the whole base: its distance is that on the tokens scored so far."""
+        return replace(
+            self, base_perplexity=base.perplexity, perplexity=_perplexity(math.log(base.perplexity) + self.delta_nll),
+            base_accuracy=base.accuracy, accuracy=base.accuracy + self.accuracy - self.base_accuracy,
+        )  # fmt: skip
+
     @property
     def significant(self) -> bool:
         """Does the interval of the difference leave zero out? Unknown counts as yes."""
@@ -179,7 +186,7 @@ def explored(model: Model, recipe: str, sources: Sequence[str], ticket: Ticket |
             _keep(model, parsed, quality.evaluation, point)
             _keep_base(model, quality)
         if quality.final or _enough(quality, model):
-            points[quality.evaluation.name] = point
+            points[quality.evaluation.name] = point if quality.final else _beside_base(model, quality, point)
         known = {one.name: points[one.name] for one in asked if one.name in points}
         yield Explored(known, "" if known else "Scoring the first tokens")
 
@@ -286,6 +293,12 @@ def _keep_base(model: Model, quality: Quality) -> None:
     if _kept(model, untouched.recipe, quality.evaluation) is None:
         point = _point(untouched, untouched.recipe, replace(quality, setting=quality.base), 0.0)
         _keep(model, untouched.recipe, quality.evaluation, point)
+
+
+def _beside_base(model: Model, quality: Quality, point: Point) -> Point:
+    """The estimate beside the one number that the base has, where that is known."""
+    whole = _kept(model, Recipe.parse("base"), quality.evaluation)
+    return point.beside(whole) if whole else point
 
 
 def _point(setting: Setting, recipe: Recipe, found: Quality, seconds: float) -> Point:

@@ -11,7 +11,8 @@ pytestmark = pytest.mark.browser
 @pytest.mark.parametrize("path", ["", "spectra", "attention"])
 def test_every_page_opens_without_an_error_or_horizontal_scroll(address: str, page: Page, path: str) -> None:
     page.goto(f"{address}/{path}")
-    page.wait_for_selector(".js-plotly-plot")
+    page.wait_for_selector("h4")
+    page.wait_for_selector(".js-plotly-plot, .spectrum-cut svg")
     assert page.locator("[data-testid=stException]").count() == 0
     assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
 
@@ -42,9 +43,9 @@ def test_a_click_on_a_point_loads_it_and_undo_takes_it_back(address: str, page: 
     )
     page.wait_for_timeout(1500)
     boxes = [box for box in (point.bounding_box() for point in points.all()) if box is not None]
-    box = min(boxes, key=lambda one: one["x"])  # the smaller model stands further left
+    box = min(boxes, key=lambda one: one["x"])  # the smallest model stands furthest left
     page.mouse.click(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
-    page.wait_for_selector("h4:has-text('bits in groups')", timeout=60_000)
+    page.wait_for_selector("h4:has-text(' with ')")
     page.get_by_role("button", name="Undo").click()
     page.wait_for_selector("h4:has-text('untouched')")
     assert page.locator("h4").count() == 1
