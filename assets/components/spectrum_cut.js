@@ -9,7 +9,9 @@ const LEAST = 0.03; // nats, or share of right answers, that the loss axis shows
 const BODY = 0.97; // share of the spectrum that the axis is made for: the last few may fall off by decades
 const FEW = 16; // singular values below which a curve has no room for its name
 const PATIENCE = 350; // ms after the last key until the cut counts as released
+const MEMORY = 5000; // ms in which a cut that takes another's place on the page takes its focus too
 const views = new WeakMap();
+let used = 0; // when a hand or a key last moved a cut
 
 export default function (component) {
   const { parentElement, data, setStateValue } = component;
@@ -25,6 +27,7 @@ class SpectrumCut {
     this.strip = root.querySelector(".strip");
     this.host = root.querySelector(".picture");
     this.sent = [];
+    this.heir = Date.now() - used < MEMORY;
     this.size = new ResizeObserver(() => this.draw());
     this.host.addEventListener("pointerdown", (event) => this.grab(event));
     this.host.addEventListener("pointermove", (event) => this.point(event));
@@ -124,8 +127,15 @@ class SpectrumCut {
     this.rankAxis();
     this.cutLine();
     this.host.replaceChildren(this.svg);
-    if (focused) this.handle.focus({ preventScroll: true });
+    if (focused || this.inherits()) this.handle.focus({ preventScroll: true });
     this.move(this.rank);
+  }
+
+  /** A rerun may put a new picture in the place of the one that was just used, and the focus falls to the page. */
+  inherits() {
+    const fallen = this.heir && document.activeElement === document.body;
+    this.heir = false;
+    return fallen;
   }
 
   lay(width) {
@@ -370,6 +380,7 @@ class SpectrumCut {
     if (event.button !== 0) return;
     event.preventDefault();
     this.before = this.rank;
+    used = Date.now();
     this.dragging = true;
     this.svg.classList.add("dragging");
     this.host.setPointerCapture(event.pointerId);
@@ -406,6 +417,7 @@ class SpectrumCut {
     if (to === undefined) return undefined;
     event.preventDefault();
     event.stopPropagation();
+    used = Date.now();
     this.move(this.rank + to);
     clearTimeout(this.waiting);
     this.waiting = setTimeout(() => this.settle(), PATIENCE);
