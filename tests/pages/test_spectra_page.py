@@ -50,7 +50,10 @@ def test_it_opens_at_break_even_of_the_first_query_matrix(opened: Open) -> None:
 
 def test_the_address_is_the_view(opened: Open) -> None:
     page = opened("spectra", role="layers.3.mlp.down", cut="200", sparsity="60")
-    assert (control(page.selectbox, "matrix_kind").value, control(page.number_input, "matrix_layer").value) == ("mlp.down", 3)
+    assert (control(page.selectbox, "matrix_kind").value, control(page.number_input, "matrix_layer").value) == (
+        "mlp.down",
+        3,
+    )
     assert "cut at rank 200" in sentence(page)
     assert "a loss above break-even" in sentence(page)
     assert len(picture(page)["after"]) == 256
