@@ -35,11 +35,6 @@ def failed(name: str, ticket: Ticket) -> bool:
     return True
 
 
-def asked_before(name: str) -> Ticket | None:
-    """The job of that name, if there is one."""
-    return st.session_state.get("asked", {}).get(name, (None, None))[1]
-
-
 def awaited(ticket: Ticket, enough: Callable[[Any], bool], patience: float = PATIENCE) -> None:
     """Until enough is known or patience ends: an answer on its way need not wait for the page's other parts."""
     deadline = time.monotonic() + patience
