@@ -2,7 +2,6 @@
 
 import copy
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -10,13 +9,15 @@ import pytest
 import torch
 import transformers
 
-from reparam_core import ReparamError, apply, base, load, store
+from reparam_core import ReparamError, apply, base, load
 from reparam_core.apply import CancelledError, applying, layer_of, prepare, single_threaded, units
 from reparam_core.methods.base import Unit
 from reparam_core.models import Model, write_packed
 from reparam_core.parametrizations import Dense, LowRank, Quantized, Sparse
 from reparam_core.recipes import Recipe
 from reparam_core.registry import AXES, methods
+
+pytestmark = pytest.mark.usefixtures("own_store")
 
 SETTINGS: dict[str, dict[str, Any]] = {"rank": {"keep": 0.5}, "sparsity": {"fraction": 0.5}, "bits": {"bits": 4}}
 ALL = {
@@ -57,15 +58,6 @@ def model(request: pytest.FixtureRequest, folder: Path) -> Model:
 @pytest.fixture
 def llama(folder: Path) -> Model:
     return load(folder / "llama")
-
-
-@pytest.fixture(autouse=True)
-def own_store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Nothing prepared before."""
-    monkeypatch.setenv("REPARAM_CACHE", str(tmp_path / "cache"))
-    store.reopen()
-    yield
-    store.reopen()
 
 
 def answer(module: Any) -> torch.Tensor:

@@ -1,26 +1,17 @@
 """The user's own texts and tables are kept by content, whole or not at all."""
 
 import os
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
 import pytest
 
-from reparam_core import store
 from reparam_core.data import keep_own, own_sources, table, text
 from reparam_core.data.own import MOST_BYTES, SHOWN
 from reparam_core.errors import ReparamError
 
+pytestmark = pytest.mark.usefixtures("own_store")
+
 TABLE = b"text,label\nA fine film.,positive\nA dull film.,negative\n"
-
-
-@pytest.fixture(autouse=True)
-def own_store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    monkeypatch.setenv("REPARAM_CACHE", str(tmp_path / "cache"))
-    store.reopen()
-    yield
-    store.reopen()
 
 
 def test_the_same_content_is_the_same_file() -> None:

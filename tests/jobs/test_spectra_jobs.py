@@ -1,7 +1,6 @@
 """What the spectra page asks for: found once, resumed from the store, given up when nobody wants it."""
 
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 import torch
@@ -31,13 +30,10 @@ ROLE = "layers.2.attention.q"
 
 
 @pytest.fixture(autouse=True)
-def own_store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    monkeypatch.setenv("REPARAM_CACHE", str(tmp_path))
+def few_tokens(own_store: None, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setattr(exploring, "SEQUENCES", {True: 5, False: 5})
     exploring._asked.clear()
-    store.reopen()
     yield
-    store.reopen()
     exploring._asked.clear()
 
 

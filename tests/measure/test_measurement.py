@@ -14,22 +14,15 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reparam_core import ReparamError, apply, base, load, measure, store
+from reparam_core import ReparamError, apply, base, load, measure
 from reparam_core.data import calibration, sequences, text
 from reparam_core.measure import Measurement, measured
 from reparam_core.models import Model
 from reparam_core.recipes import Recipe
 
+pytestmark = pytest.mark.usefixtures("own_store")
+
 QUICK: dict[str, Any] = {"latency": False, "with_tasks": False}
-
-
-@pytest.fixture(autouse=True)
-def own_store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Nothing measured before."""
-    monkeypatch.setenv("REPARAM_CACHE", str(tmp_path / "cache"))
-    store.reopen()
-    yield
-    store.reopen()
 
 
 @pytest.fixture(scope="module")

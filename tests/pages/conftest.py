@@ -6,7 +6,6 @@ from pathlib import Path
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from reparam_core import store
 from reparam_core.jobs import exploring
 from reparam_core.measure import tasks
 
@@ -15,16 +14,13 @@ Open = Callable[..., AppTest]
 
 
 @pytest.fixture(autouse=True)
-def own_store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def few_tokens(own_store: None, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Results of other tests are not found here; a few tokens are enough for the logic of a page."""
-    monkeypatch.setenv("REPARAM_CACHE", str(tmp_path))
     monkeypatch.setattr(exploring, "SEQUENCES", {True: 2, False: 2})
     few = {objective: dict.fromkeys(counts, 48) for objective, counts in tasks.TASKS.items()}
     monkeypatch.setattr(tasks, "TASKS", few)
     exploring._asked.clear()
-    store.reopen()
     yield
-    store.reopen()
     exploring._asked.clear()
 
 
