@@ -47,7 +47,7 @@ def test_it_says_what_was_timed(setting: Setting, clock: list[torch.nn.Module]) 
     assert [one["runs"] for one in steps] == [1, 2, 3]
     found = steps[-1]
     assert (found["tokens"], found["batch"], found["threads"]) == (20, 1, torch.get_num_threads())
-    assert set(found) == {"setting", "base", "tokens", "batch", "threads", "runs"}
+    assert set(found) == {"setting", "base", "speed", "tokens", "batch", "threads", "runs"}
     assert set(found["setting"]) == set(found["base"]) == {"prefill_ms", "decode_ms_per_token", "kernel"}
     assert found["base"]["kernel"] == "dense matrix product"
     assert all(form.kernel in found["setting"]["kernel"] for form in setting.forms.values())
@@ -78,3 +78,24 @@ def test_what_does_not_write_token_by_token_has_no_time_for_it(name: str) -> Non
 def test_a_run_yields_so_that_others_need_not_wait_for_all_of_them(setting: Setting) -> None:
     steps: Iterator[dict[str, Any]] = module.latency_steps(setting, {"input_ids": torch.ones(1, 8).long()}, runs=10**9)
     assert next(steps)["runs"] == 1
+
+
+def test_the_speed_is_the_median_of_runs_side_by_side(setting: Setting, clock: list[torch.nn.Module]) -> None:
+    found = module.latency(setting, {"input_ids": torch.arange(2, 34)[None]}, runs=7)
+    ratios = sorted(base / own for own, base in zip(range(3, 17, 2), range(4, 18, 2), strict=True))
+    assert found["speed"]["prefill"] == {"ratio": ratios[3], "ci95": [ratios[0], ratios[-1]]}
+    assert found["speed"]["decode"] == found["speed"]["prefill"]
+
+
+@pytest.mark.parametrize(("count", "left_out"), [(5, None), (6, 0), (8, 0), (9, 1), (20, 5)])
+def test_the_interval_of_a_median_is_that_of_the_sign_test(count: int, left_out: int | None) -> None:
+    """Tabulated: with 9 values the second and the eighth, with 20 the sixth and the fifteenth."""
+    found = module.median_with_interval([float(one) for one in reversed(range(count))])
+    assert found["ratio"] == (count - 1) / 2
+    assert found["ci95"] == (None if left_out is None else [left_out, count - 1 - left_out])
+
+
+def test_the_interval_of_a_median_covers_it_as_often_as_it_says() -> None:
+    draws = np.random.default_rng(0).lognormal(sigma=0.3, size=(2000, 15))  # true median 1
+    found = [module.median_with_interval(list(row))["ci95"] for row in draws]
+    assert np.mean([low <= 1 <= high for low, high in found]) > 0.95
