@@ -106,7 +106,7 @@ def head_figure(
     queries, keys = _places(change.queries), _places(change.keys)
     number = "%{customdata:+.3f}" if signed else "%{customdata:.3f}"
     figure = go.Figure(go.Heatmap(
-        z=np.where(change.visible.numpy(), signed_root(weights).numpy(), np.nan), x=keys, y=queries, zmax=end, **scale,
+        z=np.where(change.seen(selected[0]).numpy(), signed_root(weights).numpy(), np.nan), x=keys, y=queries, zmax=end, **scale,
         customdata=weights.numpy(), colorbar=_colour_bar(limit, signed), hoverongaps=False,
         hovertemplate=f"%{{y}} → %{{x}}: {number}<extra></extra>"))  # fmt: skip
     styled(figure, head_title(change, view, selected), provenance, height=height)
@@ -120,7 +120,7 @@ def _weights(change: HeadChange, view: View, selected: tuple[int, int]) -> tuple
     before, after = change.before[selected].float(), change.after[selected].float()
     if view == "difference":
         return after - before, max(float((after - before).abs().max()), 1e-6)
-    limit = colour_limit(torch.cat([one[change.visible] for one in (before, after)]))
+    limit = colour_limit(torch.cat([one[change.seen(selected[0])] for one in (before, after)]))
     return {"before": before, "after": after}[view], float(limit)
 
 

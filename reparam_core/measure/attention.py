@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
@@ -32,11 +32,12 @@ class Maps:
     keys: dict[str, list[str]]
     left_out: int = 0  # tokens of the prompt beyond the longest that is read
     written: Tensor | None = None  # (1, T): the answer that a decoder read
+    windows: tuple[int | None, ...] = ()  # keys that a query of each layer sees at most; empty where all layers see all
 
     @property
-    def nbytes(self) -> int:
-        """Memory that the maps take."""
-        return sum(maps.nbytes for maps in self.maps.values())
+    def tensors(self) -> list[Tensor]:
+        """What takes memory."""
+        return list(self.maps.values())
 
     def halved(self) -> Maps:
         """The same in float16: three digits, for keeping."""
@@ -56,11 +57,20 @@ class HeadChange:
     entropy: dict[str, Tensor]  # before, after; bits
     spread: dict[str, Tensor]  # before, after; the entropy's share of the widest possible
     thumbnails: dict[View, Tensor] = field(repr=False)  # (layers, heads, height, width) bytes
+    windows: tuple[int | None, ...] = ()  # as in Maps
+
+    def window(self, layer: int) -> int | None:
+        """How many keys, itself the last, a query of that layer sees at most; None where it sees its whole past."""
+        return self.windows[layer] if self.windows else None
+
+    def seen(self, layer: int) -> Tensor:
+        """(queries, keys): which keys a query of that layer may look at."""
+        return within(self.visible, self.window(layer))
 
     @property
-    def nbytes(self) -> int:
-        """Memory beside the map before, which others share."""
-        return self.after.nbytes + sum(one.nbytes for one in self.thumbnails.values())
+    def tensors(self) -> list[Tensor]:
+        """What takes memory."""
+        return [self.before, self.after, *self.thumbnails.values()]
 
 
 @dataclass(frozen=True)
@@ -100,7 +110,7 @@ def attention(setting: Setting, prompt: str, written: Tensor | None = None) -> M
         raise ReparamError(f"{model.name} has no attention maps to show.", "Choose a transformer.")
     sides = {kind: _sides(kind, source, target) for kind in maps}
     queries, keys = ({kind: side[axis] for kind, side in sides.items()} for axis in (0, 1))
-    return Maps(maps, queries, keys, left_out, written)
+    return Maps(maps, queries, keys, left_out, written, windows_of(model))
 
 
 def _read(model: Model, prompt: str) -> tuple[Tensor, int]:
@@ -188,6 +198,20 @@ def visible_keys(*maps: Tensor) -> Tensor:
     return every if ahead else every.tril()
 
 
+def windows_of(model: Model) -> tuple[int | None, ...]:
+    """The sliding window of each layer, None where a layer sees its whole past; empty where no layer has one."""
+    config, width = model.config, getattr(model.config, "sliding_window", None)
+    if width is None:
+        return ()
+    kinds = getattr(config, "layer_types", None) or ["sliding_attention"] * config.num_hidden_layers
+    return tuple(int(width) if kind == "sliding_attention" else None for kind in kinds)
+
+
+def within(visible: Tensor, window: int | None) -> Tensor:
+    """What is left of a causal mask (queries, keys) where a query sees no more than its last `window` keys."""
+    return visible if window is None else visible.triu(1 - window)
+
+
 def is_causal(visible: Tensor) -> bool:
     """Does every query see its past and itself only?"""
     return not bool(visible.all())
@@ -203,22 +227,27 @@ def _change(kind: str, before: Maps, after: Maps) -> HeadChange:
     visible = visible_keys(first, second)
     bits = {"before": entropies(first), "after": entropies(second)}
     means = {side: one.mean(-1) for side, one in bits.items()}
+    windows = after.windows if kind == KINDS["attentions"] and is_causal(visible) else ()
+    seen = [within(visible, one) for one in windows or [None] * len(first)]
     return HeadChange(
         first, second, after.queries[kind], after.keys[kind], visible,
         divergence=_divergence(first, second, means["before"], means["after"]), entropy=means,
-        spread={side: spread(one, visible) for side, one in bits.items()}, thumbnails=thumbnails(first, second, visible),
+        spread={side: torch.stack([spread(layer, mask) for layer, mask in zip(one, seen, strict=True)])
+                for side, one in bits.items()},
+        thumbnails=thumbnails(first, second, seen), windows=windows,
     )  # fmt: skip
 
 
-def thumbnails(before: Tensor, after: Tensor, visible: Tensor) -> dict[View, Tensor]:
-    """Small pictures (layers, heads, height, width) of 8 bits on a square-root scale; 0 is what no query sees.
+def thumbnails(before: Tensor, after: Tensor, visible: Sequence[Tensor]) -> dict[View, Tensor]:
+    """Small pictures (layers, heads, height, width) of 8 bits on a square-root scale; 0 is what no query of the layer sees.
 
     Weights are 1 to 255 up to the head's limit; differences 1 to 255 around 128 up to the largest of all heads, so that
     a head that hardly moved looks so.
     """
     first, second = _pooled(before), _pooled(after)
-    seen = _pooled(visible[None, None])[0, 0] > 0
-    limit = colour_limit(torch.stack([first, second], 2)[..., seen].flatten(-2))[..., None, None]
+    seen = _pooled(torch.stack([one[None] for one in visible])) > 0  # (layers, 1, height, width)
+    both = zip(torch.stack([first, second], 2), seen[:, 0], strict=True)
+    limit = torch.stack([colour_limit(layer[..., mask].flatten(-2)) for layer, mask in both])[..., None, None]
     moved = second - first
     pictures: dict[View, Tensor] = {
         "before": 1 + 254 * (first / limit).clamp(0, 1).sqrt(), "after": 1 + 254 * (second / limit).clamp(0, 1).sqrt(),

@@ -1,6 +1,9 @@
 """Attention maps: what entropy and divergence mean, whose weights they are, and how they become small pictures."""
 
 import math
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -192,6 +195,44 @@ def test_the_letters_of_the_formula(decoder: Model, dates: Model) -> None:
     assert heads_of(dates, "encoder self-attention").position_bias
 
 
+SMALL = {"vocab_size": 4096, "hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 3, "num_attention_heads": 4,
+         "num_key_value_heads": 2, "head_dim": 8, "sliding_window": 5}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("kind", "config", "windows"),
+    [
+        (transformers.MistralForCausalLM, transformers.MistralConfig(**SMALL), (5, 5, 5)),
+        (transformers.Gemma3ForCausalLM, transformers.Gemma3TextConfig(
+            **SMALL, layer_types=["sliding_attention", "full_attention", "sliding_attention"]), (5, None, 5)),
+    ],
+    ids=["mistral", "gemma3"],
+)  # fmt: skip
+def test_a_window_hides_what_lies_further_back(
+    kind: Any, config: Any, windows: tuple[int | None, ...], tmp_path: Path, decoder: Model
+) -> None:
+    torch.manual_seed(0)
+    kind(config).half().save_pretrained(tmp_path / "windowed")
+    model = load(tmp_path / "windowed")
+    model.tokenizer = decoder.tokenizer
+    maps = attention(base(model), TEXT)
+    change = compare(maps, maps)["self-attention"]
+    assert change.windows == windows
+    for layer, window in enumerate(windows):
+        weights, seen = change.after[layer], change.seen(layer)
+        assert bool((weights[:, ~seen] == 0).all())
+        assert bool((weights[:, seen] > 0).all())
+        assert int(seen.sum(-1).max()) == (window or len(seen))
+        assert torch.equal(change.thumbnails["after"][layer] > 0, seen.expand(4, *seen.shape)), "hidden is left blank"
+    widest = replace(maps, maps={"self-attention": torch.stack([change.seen(one) / change.seen(one).sum(-1, keepdim=True)
+                                                                for one in range(3)])[:, None]})  # fmt: skip
+    assert torch.allclose(compare(widest, widest)["self-attention"].spread["after"], torch.ones(3, 1), atol=1e-5)
+
+
+def test_layers_without_a_window_name_none(decoder: Model) -> None:
+    assert attention(base(decoder), TEXT).windows == ()
+
+
 def test_a_head_s_habit_is_found() -> None:
     assert habit(torch.eye(6), causal=False) == ("the token itself", 1)
     before = torch.eye(6).roll(1, 0)
@@ -228,7 +269,7 @@ def test_thumbnails_hold_every_head_in_bytes(side: int, seed: int) -> None:
 
 def test_thumbnails_of_the_same_are_the_same_and_do_not_move() -> None:
     maps = rows(2, 2, 8, 8)
-    pictures = thumbnails(maps, maps, torch.ones(8, 8, dtype=torch.bool))
+    pictures = thumbnails(maps, maps, [torch.ones(8, 8, dtype=torch.bool)] * 2)
     assert torch.equal(pictures["before"], pictures["after"])
     assert bool((pictures["difference"] == 128).all())
 
