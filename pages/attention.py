@@ -5,15 +5,15 @@ from __future__ import annotations
 import streamlit as st
 
 from pages.components.attention_grid import attention_grid
-from pages.components.attention_panels import formulas, heads_table, numbers
+from pages.components.attention_panels import bits, formulas, heads_table, numbers
 from pages.components.charts import chart, downloads
 from pages.components.controls import pick_model, pick_recipe
 from pages.components.history import KEPT, undo_and_redo
 from pages.components.live import ask, live
-from pages.components.words import recipe_words
+from pages.components.words import apart, recipe_words
 from reparam_core import ReparamError
 from reparam_core.figures.attention import grid_figure, grid_title, head_figure, most_moved, sprite
-from reparam_core.jobs import Attended, Explored, Ticket, attended
+from reparam_core.jobs import Attended, Explored, Reading, Ticket, attended
 from reparam_core.measure.attention import HeadChange, View
 from reparam_core.models import Model
 
@@ -34,21 +34,51 @@ def page() -> None:
     with buttons, st.container(horizontal=True, horizontal_alignment="right", gap="small"):
         undo_and_redo()
     prompt = pick_prompt(model)
-    ticket = ask("attention", (model.name, recipe, prompt), lambda own: attended(model, recipe, prompt, own))
+    ticket = asked(model, recipe, prompt)
     with doing:
         live(lambda: progress(ticket), ticket)
     if ticket.error is not None:
         st.error(str(ticket.error))
-    found = newest(ticket, model)
-    if found is not None:
-        st.fragment(pictures)(model, found, stale=found is not ticket.latest)
+    reading = newest(ticket, model)
+    if reading is not None and reading.found is not None:
+        say_what_was_cut(reading.found)
+        st.fragment(pictures)(model, reading, stale=reading is not ticket.latest)
+
+
+def asked(model: Model, recipe: str, prompt: str) -> Ticket:
+    """The reading; once more where others' maps took its room in the meantime."""
+    wanted = (model.name, recipe, prompt)
+    ticket = ask("attention", wanted, lambda _own: attended(model, recipe, prompt))
+    if isinstance(ticket.latest, Reading) and ticket.latest.found is None:
+        st.session_state["asked"].pop("attention")
+        ticket = ask("attention", wanted, lambda _own: attended(model, recipe, prompt))
+    return ticket
 
 
 def pick_prompt(model: Model) -> str:
-    """What the model reads."""
-    return st.text_input("Prompt", PROMPTS.get(model.objective, PROMPT), key=f"prompt_{model.objective}", max_chars=4000,
-                         icon=":material/edit_note:", label_visibility="collapsed",
-                         placeholder="What the model reads: a sentence or a paragraph, up to 256 tokens", **KEPT)  # fmt: skip
+    """What the model reads; where nothing is written, what it read last."""
+    default, last = PROMPTS.get(model.objective, PROMPT), f"prompt_last_{model.objective}"
+    written = st.text_input("Prompt", default, key=f"prompt_{model.objective}", max_chars=4000, icon=":material/edit_note:",
+                            label_visibility="collapsed", **KEPT,
+                            placeholder="What the model reads: a sentence or a paragraph, up to 256 tokens")  # fmt: skip
+    if written.strip():
+        st.session_state[last] = written
+    else:
+        st.caption(":material/edit: **Nothing is written.** Write what the model shall read; until then it is "
+                   f"{quoted(st.session_state.get(last, default))}.")  # fmt: skip
+    return str(st.session_state.get(last, default))
+
+
+def say_what_was_cut(found: Attended) -> None:
+    """At the prompt itself, where it is longer than is read."""
+    if found.left_out:
+        st.caption(f":material/content_cut: **The prompt is cut:** its first {found.read} tokens are read, the last "
+                   f"{found.left_out} were left out.")  # fmt: skip
+
+
+def quoted(prompt: str) -> str:
+    """“The President …”"""
+    return f"“{prompt if len(prompt) <= 60 else f'{prompt[:57]}…'}”"
 
 
 def progress(ticket: Ticket) -> None:
@@ -58,16 +88,19 @@ def progress(ticket: Ticket) -> None:
         st.progress(so_far.share or 0.0, f"{so_far.doing} …")
 
 
-def newest(ticket: Ticket, model: Model) -> Attended | None:
+def newest(ticket: Ticket, model: Model) -> Reading | None:
     """What the ticket found, or while it looks what was found before for this model."""
-    if isinstance(ticket.latest, Attended):
+    if isinstance(ticket.latest, Reading):
         st.session_state["attended"] = ticket.latest
-    known: Attended | None = st.session_state.get("attended")
+    known: Reading | None = st.session_state.get("attended")
     return known if known and known.model == model.name and ticket.error is None else None
 
 
-def pictures(model: Model, found: Attended, stale: bool) -> None:
+def pictures(model: Model, reading: Reading, stale: bool) -> None:
     """Everything that one reading shows; in grey while a newer one comes."""
+    found = reading.found
+    if found is None:
+        st.rerun()  # others' maps took its room: the page asks once more
     with st.container(key="stale" if stale else "fresh"):
         above = st.container()
         with st.container(horizontal=True, vertical_alignment="center", gap="small"):
@@ -81,7 +114,7 @@ def pictures(model: Model, found: Attended, stale: bool) -> None:
             thumbnails(change, view, (layer, head), source)
         with large:
             chart(head_figure(change, view, (layer, head), source), "attention-head")
-        st.caption(notes(model, found))
+        st.caption(notes(model, found, change, layer))
         strips, table = st.columns([11, 9])
         with strips:
             numbers(change, (layer, head), source)
@@ -135,18 +168,18 @@ def sentence(found: Attended, kind: str) -> str:
     change, name = found.kinds[kind], f"{found.model} {recipe_words(found.recipe)}"
     before, after = (float(change.entropy[side].mean()) for side in ("before", "after"))
     heads, (layer, head) = change.divergence.numel(), most_moved(change)
+    most = float(change.divergence.max())
     if found.untouched:
         least, most = float(change.entropy["before"].min()), float(change.entropy["before"].max())
         return (f"{name}: its {heads} heads of {kind} look {2**before:.1f} keys wide on average "
                 f"({before:.1f} bits), the narrowest {2**least:.1f} and the widest {2**most:.1f}.")  # fmt: skip
-    return (f"{name}: its {heads} heads of {kind} move by {float(change.divergence.mean()):.2g} bits on average, layer {layer} "
-            f"head {head} most ({float(change.divergence.max()):.2g} bits); entropy {before:.2f} → {after:.2f} bits.")  # fmt: skip
+    return (f"{name}: its {heads} heads of {kind} move by {bits(float(change.divergence.mean()))} bits on average, layer {layer} "
+            f"head {head} most ({bits(most)} bits); entropy {apart(before, after)} bits.")  # fmt: skip
 
 
 def provenance(found: Attended, kind: str) -> str:
     """Where the pictures' numbers come from."""
-    prompt = found.prompt if len(found.prompt) <= 60 else f"{found.prompt[:57]}…"
-    return f"{found.model} · {found.short} · {kind} · “{prompt}” · {found.dtype} · Reparam Explorer"
+    return f"{found.model} · {found.short} · {kind} · {quoted(found.prompt)} · {found.dtype} · Reparam Explorer"
 
 
 def thumbnails(change: HeadChange, view: View, selected: tuple[int, int], source: str) -> None:
@@ -157,23 +190,33 @@ def thumbnails(change: HeadChange, view: View, selected: tuple[int, int], source
 
 
 def told(change: HeadChange) -> list[list[str]]:
-    """Of each head its entropy, and how far it moved."""
-    rows = zip(
-        *(one.tolist() for one in (change.entropy["before"], change.entropy["after"], change.divergence)), strict=True
-    )
-    return [[f"entropy {before:.2f} → {after:.2f} bits, moved by {moved:.2f} bits" if moved else f"entropy {before:.2f} bits"
-             for before, after, moved in zip(*row, strict=True)] for row in rows]  # fmt: skip
+    """Of each head its entropy, how far it moved, and the window where its layer has one."""
+    sides = (change.entropy["before"], change.entropy["after"], change.divergence)
+    windows = [f", window of {one:,} keys" if one else "" for one in map(change.window, range(len(change.divergence)))]
+    return [[f"entropy {apart(before, after)} bits, moved by {bits(moved)} bits{window}" if moved
+             else f"entropy {before:.2f} bits{window}" for before, after, moved in zip(*row, strict=True)]
+            for *row, window in zip(*(one.tolist() for one in sides), windows, strict=True)]  # fmt: skip
 
 
-def notes(model: Model, found: Attended) -> str:
+def window_words(change: HeadChange, layer: int) -> str:
+    """How far back the layer looks, where it does not see its whole past."""
+    window, keys = change.window(layer), len(change.keys)
+    if window is None:
+        return f"Layer {layer} sees the whole past; other layers see a window." if any(change.windows) else ""
+    if window >= keys:
+        return f"Layer {layer} attends within a window of {window:,} keys, which is wider than this prompt."
+    return (f"Layer {layer} attends within a window: each query sees itself and the {window - 1:,} keys before it; what lies "
+            "further back is hidden and left blank.")  # fmt: skip
+
+
+def notes(model: Model, found: Attended, change: HeadChange, layer: int) -> str:
     """How to read the pictures, and what was done to the prompt."""
     said = ["Each row of a map is a query; its weights over the keys add up to 1. Colours follow the root of a weight, up to what "
             "one in 200 of the head's weights exceeds, before and after alike; in a difference blue is less and orange more."]  # fmt: skip
     if found.answered:
         said.append("Base and setting both read the base's answer, so that their maps are of the same tokens; "
                     "the row of a token chooses what is written next.")  # fmt: skip
-    if found.left_out:
-        said.append(f"The prompt is longer than is read: its last {found.left_out} tokens were left out.")
+    said += [window_words(change, layer)] if change.windows else []
     if getattr(model.tokenizer, "chat_template", None):
         said.append("The prompt is read as plain text, without the chat template.")
     return " ".join(said)

@@ -76,26 +76,30 @@ def take_to_trade_offs(role: str, cut: int) -> None:
 
 
 def asked(model: Model, role: str, recipe: str, cut: int, sources: list[str], name: str) -> View:
-    """The jobs of every view: the spectrum, and the model's score at exactly this cut; it waits for what one looks at."""
-    lane: Lane = "interactive" if name == VIEWS[0] else "background"
-    spectra = ask("spectrum", (model.name, role, recipe), lambda own: compared_spectrum(model, role, recipe, own))
-    quality = ask("cut", (model.name, role, cut, tuple(sources), lane),
-                  lambda own: explored(model, cut_recipe(role, cut), sources, own), lane) if sources else None  # fmt: skip
-    return View(model, role, recipe, cut, sources, spectra, quality)
+    """The jobs of every view: the spectrum, and the model's score at exactly this cut on each source.
+
+    What one looks at goes first: the second source waits until the first is scored, both where another view is open.
+    """
+    spectra = ask("spectrum", (model.name, role, recipe), lambda _own: compared_spectrum(model, role, recipe))
+    lanes: list[Lane] = ["interactive" if name == VIEWS[0] else "background", "background"]
+    scores = [scored(f"cut-{index}", model, role, cut, source, lanes[index]) for index, source in enumerate(sources)]
+    return View(model, role, recipe, cut, sources, spectra, scores)
+
+
+def scored(name: str, model: Model, role: str, cut: int, source: str, lane: Lane) -> Ticket:
+    """The model's score with this one cut on one source."""
+    return ask(name, (model.name, role, cut, source, lane),
+               lambda own: explored(model, cut_recipe(role, cut), [source], own), lane)  # fmt: skip
 
 
 def job_of(name: str, view: View) -> tuple[str, Ticket | None, Callable[[], None]]:
     """The chosen view's own job by name, and how it is drawn."""
     model, role = view.model, view.role
     if name == VIEWS[1]:
-        layers = ask(
-            "layers", (model.name, view.recipe), lambda own: compared_layers(model, view.recipe, own), "background"
-        )
+        layers = ask("layers", (model.name, view.recipe), lambda _own: compared_layers(model, view.recipe))
         return "layers", layers, partial(all_layers, view, layers)
     if name == VIEWS[2]:
-        losses = ask(
-            "als", (model.name, role, view.cut), lambda own: als_losses(model, role, view.cut, own), "background"
-        )
+        losses = ask("als", (model.name, role, view.cut), lambda _own: als_losses(model, role, view.cut))
         return "als", losses, partial(alternating, view, losses)
     full = min(model.matrices[role].shape)
     tried = ask("cuts", (model.name, role, *view.sources[:1]),
@@ -134,11 +138,12 @@ def page() -> None:
         undo_and_redo()
     view = asked(model, role, recipe, cut, sources, chosen)
     name, own, rest = job_of(chosen, view)
-    for job, ticket in (("spectrum", view.spectrum), ("cut", view.quality), (name, own)):
+    scores = [(f"cut-{index}", ticket) for index, ticket in enumerate(view.scores)]
+    for job, ticket in (("spectrum", view.spectrum), *scores, (name, own)):
         if ticket is not None:
             failed(job, ticket)
     if view.spectrum.error is None:
-        live(lambda: draw(view, rest), view.spectrum, view.quality, own, every=0.5)
+        live(lambda: draw(view, rest), view.spectrum, *view.scores, own, every=0.5)
 
 
 try:

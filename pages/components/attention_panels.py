@@ -9,6 +9,7 @@ import streamlit as st
 
 from pages.components.charts import chart
 from pages.components.history import KEPT
+from pages.components.words import apart
 from reparam_core.figures.attention import strip
 from reparam_core.measure.attention import HeadChange, Heads, heads_of, is_causal
 from reparam_core.models import Model
@@ -45,30 +46,34 @@ def heads_table(change: HeadChange, opened: Callable[[int, int], None]) -> None:
     st.caption("The heads that moved most come first. Choosing a row shows that head large.")
     st.dataframe(table, hide_index=True, height=370, key="heads-table", on_select=choose, selection_mode="single-row",
                  column_config=COLUMNS | {"moved": st.column_config.ProgressColumn(
-                     "Moved, bits", width=120, min_value=0, max_value=max(float(table["moved"].max()), 1e-3), format="%.3f")})  # fmt: skip
+                     "Moved, bits", width=120, min_value=0, max_value=float(table["moved"].max()) or 1.0, format="%.2g",
+                     help="Jensen–Shannon divergence of before and after, mean over the queries: H((p+q)/2) − (H(p)+H(q))/2.")})  # fmt: skip
 
 
+ENTROPY = "H = −Σ pⱼ log₂ pⱼ of a query's weights, mean over the queries: how widely the head looks."
 COLUMNS = {
     "layer": st.column_config.NumberColumn("Layer", width=50),
     "head": st.column_config.NumberColumn("Head", width=50),
-    "before": st.column_config.NumberColumn("Entropy before", width=105, format="%.2f"),
-    "after": st.column_config.NumberColumn("after", width=60, format="%.2f"),
+    "before": st.column_config.NumberColumn(
+        "Entropy before", width=105, format="%.2f", help=f"{ENTROPY} Before, in bits."
+    ),
+    "after": st.column_config.NumberColumn("after", width=60, format="%.2f", help=f"{ENTROPY} After, in bits."),
 }
 
 
 def formulas(model: Model, kind: str, change: HeadChange, selected: tuple[int, int]) -> None:
     """What is drawn, as formulas with the numbers on screen."""
     before, after = (float(change.entropy[side][selected]) for side in ("before", "after"))
-    name, moved = f"Layer {selected[0]} head {selected[1]}", float(change.divergence[selected])
+    name, moved = f"Layer {selected[0]} head {selected[1]}", bits(float(change.divergence[selected]))
     heads, causal = heads_of(model, kind), is_causal(change.visible)
     told = (
-        (_softmax(heads, causal), _softmax_words(heads, causal)),
+        (_softmax(heads, causal), _softmax_words(heads, causal, any(change.windows))),
         (r"H = -\textstyle\sum_j p_j \log_2 p_j",
          "**Entropy** of a row p, mean over the queries: how widely a head looks. 0 bits is one key, log₂ n bits are n keys "
-         f"alike. {name}: {before:.2f} → {after:.2f} bits."),
+         f"alike. {name}: {apart(before, after)} bits."),
         (r"\mathrm{JS} = H\!\left(\tfrac{p+q}{2}\right) - \tfrac{H(p)+H(q)}{2}",
          "**Jensen–Shannon divergence** of a row before, p, and after, q, mean over the queries: how far a head moved. "
-         f"0 bits is the same, 1 bit shares no key. {name}: {moved:.3f} bits."),
+         f"0 bits is the same, 1 bit shares no key. {name}: {moved} bits."),
     )  # fmt: skip
     for column, (formula, words) in zip(st.columns(3), told, strict=True):
         with column, st.container(border=True, height="stretch"):
@@ -88,7 +93,7 @@ def _softmax(heads: Heads, causal: bool) -> str:
     return rf"\begin{{aligned}} &\mathrm{{Attention}}(Q, K, V) \\ &\quad = {body} \end{{aligned}}"
 
 
-def _softmax_words(heads: Heads, causal: bool) -> str:
+def _softmax_words(heads: Heads, causal: bool, windowed: bool) -> str:
     """The letters of the formula in this model."""
     scale = f"√d_k = {heads.width**0.5:.3g}" if heads.scaled else "no division by √d_k in this model"
     said = [f"**Drawn is the softmax.** {heads.count} heads, d_k = {heads.width}, {scale}"]
@@ -98,4 +103,10 @@ def _softmax_words(heads: Heads, causal: bool) -> str:
     said += ["Q and K are turned by their positions first (RoPE)"] if heads.rotary else []
     said += ["B is a learned bias of the distance"] if heads.position_bias else []
     said += ["M hides what comes later: a causal mask"] if causal else ["no mask: every key is seen"]
+    said += ["in layers with a window M also hides what lies further back than that"] if windowed else []
     return "; ".join(said) + "."
+
+
+def bits(value: float) -> str:
+    """Two significant digits: an effect that is small is not none."""
+    return f"{value:.2g}" if value >= 1e-4 else "below 0.0001" if value > 0 else "0"

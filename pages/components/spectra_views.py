@@ -25,11 +25,13 @@ from reparam_core.jobs import (
     CutQuality,
     Explored,
     Layers,
+    Point,
     Side,
     Ticket,
     cut_quality,
     ladder,
     on_one_base,
+    progress_of,
 )
 from reparam_core.measure.spectra import (
     QUANTITIES,
@@ -43,6 +45,7 @@ from reparam_core.methods.rank.als import ALS
 from reparam_core.models import Model
 from reparam_core.recipes import Recipe
 
+LONG = 2.0  # seconds from which it is said how long something still takes
 SIDES: tuple[Side, ...] = ("before", "after", "difference")
 
 
@@ -56,7 +59,7 @@ class View:
     cut: int
     sources: list[str]
     spectrum: Ticket
-    quality: Ticket | None
+    scores: list[Ticket]  # the model's with this cut, by source
 
     @property
     def found(self) -> Compared | None:
@@ -87,16 +90,36 @@ def sentence(view: View) -> str:
     ]
     told[0] += ", a loss above break-even" if found.numbers(cut) > 1 else ""
     told.append(f"relative error {found.error(cut):.1%}")
-    points = quality_of(view).points
-    told += [quality_words(point) for point in points.values()]
-    known = {source_words(point.source) for point in points.values()}
-    told += [f"{score_of(one)} on {source_words(one)} …" for one in view.sources if source_words(one) not in known]
+    for source, ticket in zip(view.sources, view.scores, strict=True):
+        point = point_of(ticket)
+        told.append(quality_words(point) if point else f"{score_of(source)} on {source_words(source)} …")
     return ("; ".join(told) + ".").replace("….", "…")
 
 
-def quality_of(view: View) -> Explored:
-    """What is known of the model with this cut."""
-    return (view.quality.latest if view.quality else None) or Explored()
+def point_of(ticket: Ticket) -> Point | None:
+    """What is known of the model with this cut on the ticket's source."""
+    known: Explored = ticket.latest or Explored()
+    return next(iter(known.points.values()), None)
+
+
+def doing_of(view: View, tried: Ticket | None) -> str:
+    """What is being scored and how far it is: this cut, then the cuts of the curve."""
+    if view.scores and view.scores[0].pending:
+        point = point_of(view.scores[0])
+        if point is None:
+            return (view.scores[0].latest or Explored()).doing.lower() or "waiting for the machine"
+        known = progress_of(view.model, point)
+        return f"{known.done:,} of {known.total:,} tokens scored" + time_left(known.seconds_left)
+    if tried and tried.pending:
+        return (
+            f"measuring rank {len(tried.latest or {}) + 1} of {len(ladder(min(view.model.matrices[view.role].shape)))}"
+        )
+    return ""
+
+
+def time_left(seconds: float) -> str:
+    """`, about 20 s left`, where it is worth saying."""
+    return f", about {seconds:.0f} s left" if seconds >= LONG else ""
 
 
 # One matrix
@@ -107,7 +130,7 @@ def known_cuts(view: View, tried: Ticket | None) -> list[CutQuality]:
     every = st.session_state.setdefault("cuts", {})
     kept: dict[int, CutQuality] = every.setdefault((view.model.name, view.role, *view.sources[:1]), {})
     known = dict((tried.latest if tried else None) or {})
-    first = next(iter(quality_of(view).points.values()), None)
+    first = point_of(view.scores[0]) if view.scores else None
     if first is not None:
         known[view.cut] = cut_quality(first, view.cut)
     kept |= {rank: one for rank, one in known.items() if one.final}
@@ -120,10 +143,8 @@ def one_matrix(view: View, tried: Ticket | None) -> None:
         st.progress(0.0, f"Singular values of {view.role} …")
         return
     cuts = known_cuts(view, tried)
-    ranks = ladder(view.found.before.full)
-    doing = f"measuring rank {len(tried.latest or {}) + 1} of {len(ranks)}" if tried and tried.pending else ""
     reason = "" if view.sources else "this model has no head to score"
-    loss = loss_of(cuts, view.sources[0] if view.sources else "any text", doing, reason)
+    loss = loss_of(cuts, view.sources[0] if view.sources else "any text", doing_of(view, tried), reason)
     dropped = spectrum_cut(view.role, view.found, view.cut, axis_of(view.recipe), loss)
     if dropped is not None:
         st.session_state.update({"cut-dropped": dropped, "picked": True})
@@ -141,10 +162,18 @@ def picture(view: View, cuts: list[CutQuality]) -> Figure:
     points = [(one.rank, one.value, one.low, one.high) for one in cuts]
     score = score_of(view.sources[0]) if view.sources else ""
     return spectrum(
-        before.sigma.tolist(), view.cut, before.edge, before.break_even, view.provenance, name=view.role,
+        before.sigma.tolist(), view.cut, before.edge, before.break_even, provenance(view, cuts), name=view.role,
         random=random_spectrum(before.sigma, before.shape).tolist(), after=after.sigma.tolist() if after else None,
         after_colour=AXIS_COLOURS[axis_of(view.recipe)], losses=points, base=cuts[0].base if cuts else 1.0, score=score,
     )  # fmt: skip
+
+
+def provenance(view: View, cuts: list[CutQuality]) -> str:
+    """Where the picture's numbers come from, those of the model's loss as well."""
+    if not cuts:
+        return view.provenance
+    whole = next((one for one in cuts if one.final), cuts[0])
+    return f"{view.provenance} · {score_of(view.sources[0])} on {source_words(view.sources[0])}: {whole.scored}"
 
 
 def formula(view: View, found: Compared) -> None:
@@ -177,11 +206,11 @@ def all_layers(view: View, ticket: Ticket) -> None:
     found: Layers | None = ticket.latest
     if ticket.error is not None:
         return
-    if ticket.pending or found is None:
-        done, total = (found.done, found.total) if found else (0, 1)
-        st.progress(
-            done / total, f"Singular values, matrix by matrix: {done} of {total}" if found else "Singular values …"
-        )
+    if ticket.pending:
+        known = found or Layers([], 1)
+        told = (f"Singular values, matrix by matrix: {known.done} of {known.total}{time_left(known.left)}" if found
+                else "Waiting for the machine …")  # fmt: skip
+        st.progress(known.done / known.total, told)
     if found is not None and found.before:
         heat_map(view, found)
         by_depth(view, found)
@@ -244,12 +273,14 @@ def alternating(view: View, ticket: Ticket) -> None:
     if ticket.error is not None:
         return
     if view.found is None or not losses:
-        st.progress(0.0, "Solving for each factor in turn …")
+        st.progress(0.0, "Waiting for the machine …" if ticket.state == "waiting" else
+                    f"Round 1 of {ALS.iterations} at most: solving for U with V at random, then for V …")  # fmt: skip
         return
     sigma, r, (m, n) = view.found.before.sigma, view.cut, view.found.before.shape
     optimum = view.found.before.error(r) ** 2
     if ticket.pending:
-        st.progress(len(losses) / ALS.iterations, f"Round {len(losses)} of {ALS.iterations} at most")
+        st.progress(len(losses) / ALS.iterations, f"Round {len(losses)} of {ALS.iterations} at most: it ends where the loss "
+                    f"falls by less than {ALS.tolerance:g} of itself")  # fmt: skip
     provenance = f"{view.provenance} · ALS in float32, random start of seed {ALS.seed}"
     left, right = st.columns(2)
     with left:
@@ -263,6 +294,3 @@ def alternating(view: View, ticket: Ticket) -> None:
         rf"fixed, then for $V$ with $U$ fixed, and still falls to the same optimum; in the long run by "
         rf"$(\sigma_{{r+1}}/\sigma_r)^4={convergence_rate(sigma, r):.3f}$ a round, slowly where the spectrum is flat at the cut."
     )  # fmt: skip
-
-
-# The page

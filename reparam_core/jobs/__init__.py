@@ -1,6 +1,6 @@
 """The interactive evaluator, and what pages ask of it."""
 
-from reparam_core.jobs.attention import Attended, attended
+from reparam_core.jobs.attention import Attended, Reading, attended
 from reparam_core.jobs.evaluator import Evaluator, Ticket, evaluator
 from reparam_core.jobs.exploring import (
     LARGE,
@@ -20,6 +20,7 @@ from reparam_core.jobs.spectra import (
     Compared,
     CutQuality,
     Layers,
+    Progress,
     Side,
     als_losses,
     compared_layers,
@@ -29,6 +30,7 @@ from reparam_core.jobs.spectra import (
     cut_recipe,
     ladder,
     on_one_base,
+    progress_of,
     seen_roles,
 )
 
@@ -43,6 +45,8 @@ __all__ = [
     "Explored",
     "Layers",
     "Point",
+    "Progress",
+    "Reading",
     "Side",
     "Ticket",
     "als_losses",
@@ -62,6 +66,7 @@ __all__ = [
     "loader",
     "measured_so_far",
     "on_one_base",
+    "progress_of",
     "seen_roles",
     "swept",
 ]

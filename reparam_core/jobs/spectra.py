@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Literal
+from typing import Literal, TypeVar
 
 from torch import Tensor
 
-from reparam_core.apply import CancelledError, apply, single_threaded
-from reparam_core.jobs.evaluator import Ticket
-from reparam_core.jobs.exploring import Point, built, explored
+from reparam_core.apply import applying, single_threaded
+from reparam_core.jobs.exploring import Point, asked_of, building, explored
+from reparam_core.jobs.stepping import stepping
 from reparam_core.measure.spectra import Spectrum, singular_values
 from reparam_core.methods.rank.als import ALS
 from reparam_core.models import Model
@@ -20,6 +20,7 @@ from reparam_core.recipes import Recipe
 from reparam_core.store import key, store
 
 Side = Literal["before", "after", "difference"]
+SoFar = TypeVar("SoFar")
 LADDER = (1 / 4, 1 / 2, 1 / 16, 3 / 4, 1 / 8, 3 / 8, 1 / 32, 1 / 64)  # shares of full rank, coarse to fine
 
 
@@ -73,6 +74,7 @@ class CutQuality:
     labelled: bool
     final: bool
     significant: bool
+    scored: str = ""  # on how much, in which arithmetic
 
 
 def seen_roles(model: Model) -> list[str]:
@@ -103,18 +105,24 @@ def spectrum_of(model: Model, role: str) -> Spectrum:
     return Spectrum(model.matrices[role].shape, kept["sigma"])
 
 
-def spectrum_after(model: Model, role: str, recipe: str, own: Recipe, ticket: Ticket | None = None) -> Compared:
-    """The spectrum before and after a setting, of which `own` is what it does to this matrix; computed once."""
+def spectrum_after(
+    model: Model, role: str, recipe: str, own: Recipe, so_far: SoFar
+) -> Generator[SoFar, None, Compared]:
+    """The spectrum before and after a setting, of which `own` is what it does to this matrix; computed once.
+
+    While it builds the setting it yields `so_far`: others may have the machine, or it may be abandoned.
+    """
     # A method that looks at more than this matrix makes the whole recipe the setting's identity.
     alone = all(step.method.unit == "matrix" for rule in own.rules for step in rule.steps.values() if step)
     wanted = own if alone else Recipe.parse(recipe)
-
-    def make() -> dict[str, Tensor]:
-        setting = apply(model, own) if alone else built(model, wanted, ticket)
+    name = key(spectrum=model.sha256, role=role, recipe=wanted.canonical)
+    kept = store().tensors(name)
+    if kept is None:
+        work = applying(model, own) if alone else building(model, wanted)
+        setting = yield from stepping(work, lambda _share, _what: so_far)
         weight, changed = model.weight(role), setting.forms[role].dense()
-        return {"sigma": _singular_values(changed), "change": (weight - changed).norm() / weight.norm()}
-
-    kept = store().prepared(key(spectrum=model.sha256, role=role, recipe=wanted.canonical), make)
+        made = {"sigma": _singular_values(changed), "change": (weight - changed).norm() / weight.norm()}
+        kept = store().prepared(name, lambda: made)
     before = spectrum_of(model, role)
     return Compared(before, Spectrum(before.shape, kept["sigma"]), float(kept["change"]))
 
@@ -125,27 +133,29 @@ def _singular_values(weight: Tensor) -> Tensor:
         return singular_values(weight)
 
 
-def compared_spectrum(model: Model, role: str, recipe: str, ticket: Ticket | None = None) -> Iterator[Compared]:
+def compared_spectrum(model: Model, role: str, recipe: str) -> Iterator[Compared]:
     """Before, then before and after."""
-    yield Compared(spectrum_of(model, role))
+    before = Compared(spectrum_of(model, role))
+    yield before
     own = recipes_by_role(model, recipe).get(role)
     if own is not None:
-        yield spectrum_after(model, role, recipe, own, ticket)
+        yield (yield from spectrum_after(model, role, recipe, own, before))
 
 
-def compared_layers(model: Model, recipe: str, ticket: Ticket | None = None) -> Iterator[Layers]:
+def compared_layers(model: Model, recipe: str) -> Iterator[Layers]:
     """Every matrix of the layers before, one after the other, then those that the setting changes after."""
     changed = recipes_by_role(model, recipe)
     roles = [role for role in seen_roles(model) if model.matrices[role].compressed_by_default]
     before, after = dict[str, Spectrum](), dict[str, Spectrum]()
     total, started = len(roles) + sum(role in changed for role in roles), time.perf_counter()
+    yield (so_far := Layers(roles, total))
     for role in roles:
         before[role] = spectrum_of(model, role)
-        yield Layers(roles, total, dict(before), {}, time.perf_counter() - started)
+        yield (so_far := Layers(roles, total, dict(before), {}, time.perf_counter() - started))
     for role in (role for role in roles if role in changed):
-        found = spectrum_after(model, role, recipe, changed[role], ticket).after
-        after |= {role: found} if found else {}
-        yield Layers(roles, total, before, dict(after), time.perf_counter() - started)
+        found = yield from spectrum_after(model, role, recipe, changed[role], so_far)
+        after |= {role: found.after} if found.after else {}
+        yield (so_far := Layers(roles, total, before, dict(after), time.perf_counter() - started))
 
 
 def ladder(full: int) -> list[int]:
@@ -159,7 +169,28 @@ def cut_quality(point: Point, rank: int) -> CutQuality:
     value, base = ((point.accuracy, point.base_accuracy) if point.labelled
                    else (point.perplexity, point.base_perplexity))  # fmt: skip
     low, high = (base + interval[0], base + interval[1]) if interval else (None, None)
-    return CutQuality(rank, value, base, low, high, point.labelled, point.final, point.significant)
+    return CutQuality(rank, value, base, low, high, point.labelled, point.final, point.significant, scored(point))
+
+
+def scored(point: Point) -> str:
+    """`4,096 tokens in bfloat16, sequences of 257, every position but the first scored`."""
+    count, unit = (point.answers, point.unit) if point.labelled else (point.tokens, "token")
+    return f"{count:,} {unit}s in {point.dtype}, {point.convention}"
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far an estimate is."""
+
+    done: int  # scored tokens
+    total: int
+    seconds_left: float
+
+
+def progress_of(model: Model, point: Point) -> Progress:
+    """How many of its tokens are scored, and when the rest will be, at the pace so far."""
+    total = sum(asked_of(model, point.source).counts)
+    return Progress(point.tokens, total, point.seconds * (total / point.tokens - 1))
 
 
 def on_one_base(cuts: Iterable[CutQuality]) -> list[CutQuality]:
@@ -188,7 +219,7 @@ def cut_qualities(model: Model, role: str, source: str, ranks: Iterable[int]) ->
             yield found
 
 
-def als_losses(model: Model, role: str, rank: int, ticket: Ticket | None = None) -> Iterator[list[float]]:
+def als_losses(model: Model, role: str, rank: int) -> Iterator[list[float]]:
     """‖W − UVᵀ‖² / ‖W‖² after every round of alternating least squares, growing; kept once it has converged."""
     method = ALS()
     name = key(als=model.sha256, role=role, rank=rank, method=method.identity())
@@ -199,7 +230,5 @@ def als_losses(model: Model, role: str, rank: int, ticket: Ticket | None = None)
     losses: list[float] = []
     for _, _, loss in method.rounds(model.weight(role).float(), rank):
         losses = [*losses, loss]
-        if ticket is not None and not ticket.pending:
-            raise CancelledError
         yield losses
     store().put(name, {"losses": losses}, model=model.sha256, recipe=cut_recipe(role, rank))

@@ -1,9 +1,12 @@
 """The maps that pages share: read once, few enough, and given up when nobody wants them."""
 
+import gc
+
 import pytest
 
-from reparam_core.jobs import Attended, Explored, attended, evaluator
+from reparam_core.jobs import Attended, Evaluator, Explored, Reading, attended, evaluator
 from reparam_core.jobs import attention as shelf
+from reparam_core.measure.attention import HeadChange
 from reparam_core.models import Model, load
 
 PROMPT = "The Congress shall have the power to declare war."
@@ -16,14 +19,17 @@ def model(monkeypatch: pytest.MonkeyPatch) -> Model:
 
 
 def last(model: Model, recipe: str, prompt: str = PROMPT) -> Attended:
-    found = list(attended(model, recipe, prompt))[-1]
-    assert isinstance(found, Attended)
-    return found
+    reading = list(attended(model, recipe, prompt))[-1]
+    assert isinstance(reading, Reading)
+    assert reading.found is not None
+    return reading.found
 
 
 def test_what_was_read_comes_at_once(model: Model) -> None:
     first = last(model, "svd:0.3")
-    assert list(attended(model, '{"rules": [{"rank": {"method": "svd", "keep": 0.3}}]}', PROMPT)) == [first]
+    (again,) = attended(model, '{"rules": [{"rank": {"method": "svd", "keep": 0.3}}]}', PROMPT)
+    assert isinstance(again, Reading)
+    assert again.found is first
     other = last(model, "svd:0.2")
     assert other.kinds["self-attention"].before is first.kinds["self-attention"].before, "the base is read once"
 
@@ -39,9 +45,29 @@ def test_the_untouched_setting_is_the_base(model: Model) -> None:
 def test_memory_is_bounded(model: Model) -> None:
     for keep in range(20, 32):
         last(model, f"svd:0.{keep}", PROMPT * 5)
-    held = shelf._shelf._kept.values()
-    assert len(held) > 1
-    assert sum(one.nbytes for one in held) <= 2_000_000
+    assert len(shelf._shelf._kept) > 1
+    assert shelf._shelf.nbytes <= 2_000_000
+
+
+def test_sessions_hold_no_maps_so_that_what_leaves_the_shelf_leaves_memory(model: Model) -> None:
+    tickets = [Evaluator().submit(f"session {keep}", "attention", lambda _own, keep=keep: attended(model, f"svd:0.{keep}", PROMPT * 5))
+               for keep in range(20, 32)]  # fmt: skip
+    assert all(ticket.wait(60) for ticket in tickets)
+    gone = [ticket for ticket in tickets if ticket.latest.found is None]
+    assert gone, "more than the shelf holds"
+    del tickets
+    gc.collect()
+    maps = {id(one): one for one in gc.get_objects() if isinstance(one, HeadChange)}
+    assert len(maps) <= len(shelf._shelf._kept)
+
+
+def test_what_several_share_counts_once(model: Model) -> None:
+    untouched, cut = last(model, "base"), last(model, "svd:0.3")
+    (first,), (second,) = untouched.kinds.values(), cut.kinds.values()
+    assert second.before is first.before is first.after
+    expected = first.before.nbytes + second.after.nbytes
+    expected += sum(one.nbytes for change in (first, second) for one in change.thumbnails.values())
+    assert shelf._shelf.nbytes == expected
 
 
 def test_one_too_large_is_still_kept_for_who_asked(model: Model, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -51,10 +77,11 @@ def test_one_too_large_is_still_kept_for_who_asked(model: Model, monkeypatch: py
 
 
 def test_it_says_what_it_does_and_may_be_given_up(model: Model) -> None:
-    steps = attended(model, "svd:0.3", PROMPT)
-    assert isinstance(next(steps), Explored)
-    older = evaluator().submit("someone", "attention", lambda own: attended(model, "svd:0.31", PROMPT, own))
-    newer = evaluator().submit("someone", "attention", lambda own: attended(model, "svd:0.32", PROMPT, own))
+    told = [one.doing for one in attended(model, "svd:0.33", PROMPT) if isinstance(one, Explored)]
+    assert told[0] == "Reading the prompt with the base"
+    assert "Rewriting layers.5.mlp.down" in told, "every matrix is a place where others may overtake"
+    older = evaluator().submit("someone", "attention", lambda _own: attended(model, "svd:0.31", PROMPT))
+    newer = evaluator().submit("someone", "attention", lambda _own: attended(model, "svd:0.32", PROMPT))
     assert newer.wait(60)
     assert older.state == "cancelled"
-    assert newer.latest.short == "svd:0.32"
+    assert newer.latest.found.short == "svd:0.32"

@@ -19,6 +19,7 @@ from reparam_core.jobs import (
     exploring,
     ladder,
     on_one_base,
+    progress_of,
     seen_roles,
 )
 from reparam_core.jobs import spectra as jobs
@@ -61,7 +62,9 @@ def last(model: Model, recipe: str) -> Layers:
 
 def test_every_matrix_fills_in_once_and_a_second_visit_computes_nothing(model: Model, counted: list) -> None:
     steps = list(compared_layers(model, "base"))
-    assert [one.done for one in steps] == list(range(1, steps[-1].total + 1))
+    assert [one.done for one in steps] == list(range(steps[-1].total + 1)), (
+        "its length is known before the first is found"
+    )
     assert set(steps[-1].before) == {role for role, one in model.matrices.items() if one.compressed_by_default}
     found = len(counted)
     assert found == steps[-1].total
@@ -71,7 +74,7 @@ def test_every_matrix_fills_in_once_and_a_second_visit_computes_nothing(model: M
 
 def test_what_was_abandoned_half_way_goes_on_where_it_stopped(model: Model, counted: list) -> None:
     steps = compared_layers(model, "base")
-    for _ in range(5):
+    for _ in range(6):
         next(steps)
     assert len(counted) == 5
     total = last(model, "base").total
@@ -79,7 +82,7 @@ def test_what_was_abandoned_half_way_goes_on_where_it_stopped(model: Model, coun
 
 
 def test_a_cancelled_job_stops_at_its_next_step(model: Model, counted: list) -> None:
-    ticket = Evaluator().submit("a", "layers", lambda own: compared_layers(model, "base", own), "background")
+    ticket = Evaluator().submit("a", "layers", lambda _own: compared_layers(model, "base"), "background")
     while ticket.latest is None and ticket.pending:
         ticket.wait(0.01)
     ticket.cancel()
@@ -91,7 +94,7 @@ def test_a_cancelled_job_stops_at_its_next_step(model: Model, counted: list) -> 
 
 def test_after_is_the_spectrum_of_the_setting_and_only_of_what_it_changes(model: Model) -> None:
     recipe = '{"rules": [{"where": "*attention.q", "rank": {"method": "svd", "rank": 16}, "bits": {"method": "rtn", "bits": 4}}]}'
-    first, found = list(compared_spectrum(model, ROLE, recipe))
+    first, *_, found = list(compared_spectrum(model, ROLE, recipe))
     assert first.after is None
     assert found.after is not None
     known = singular_values(apply(model, recipe).forms[ROLE].dense())
@@ -111,6 +114,7 @@ def test_a_cut_of_one_matrix_is_measured_once_coarse_to_fine(model: Model) -> No
     assert list(steps[0]) == [64]
     found = steps[-1]
     assert list(found) == [64, 8]
+    assert found[8].scored == "1,280 tokens in float32, sequences of 257, every position but the first scored"
     assert found[8].value > found[8].base == found[64].base
     for one in found.values():
         assert one.final
@@ -128,6 +132,21 @@ def test_the_ladder_is_of_ranks_that_there_are_each_once(full: int) -> None:
     assert ranks[-1] == 1 or full <= 4
     assert len(set(ranks)) == len(ranks)
     assert all(1 <= one <= full for one in ranks)
+
+
+def test_a_setting_of_many_matrices_is_built_in_steps_that_others_can_overtake(model: Model) -> None:
+    recipe = '{"rules": [{"sparsity": {"method": "magnitude", "fraction": 0.5, "scope": "model"}}]}'
+    steps = list(compared_spectrum(model, ROLE, recipe))
+    assert len(steps) > 2
+    assert all(one.after is None for one in steps[:-1])
+    assert steps[-1].after is not None
+    assert len(list(compared_spectrum(model, ROLE, recipe))) == 2, "the second time from the store"
+
+
+def test_an_estimate_says_how_far_it_is(model: Model) -> None:
+    steps = [one for one in exploring.explored(model, cut_recipe(ROLE, 64), ["addresses"]) if one.points]
+    known = progress_of(model, steps[-1].points["addresses"])
+    assert (known.done, known.total, known.seconds_left) == (1280, 1280, 0)
 
 
 def test_an_estimate_is_told_beside_the_base_on_all_tokens() -> None:
@@ -151,7 +170,7 @@ def test_als_is_kept_round_by_round(model: Model, monkeypatch: pytest.MonkeyPatc
 
 
 def test_als_is_given_up_when_nobody_waits(model: Model) -> None:
-    ticket = Evaluator().submit("a", "als", lambda own: als_losses(model, ROLE, 100, own))
+    ticket = Evaluator().submit("a", "als", lambda _own: als_losses(model, ROLE, 100))
     while ticket.latest is None and ticket.pending:
         ticket.wait(0.01)
     ticket.cancel()

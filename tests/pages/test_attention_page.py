@@ -1,11 +1,14 @@
 """Attention without a browser: the sentence, the views, one head, the address, mistakes."""
 
 import json
+import re
 from typing import Any
 
 import pytest
 from streamlit.testing.v1 import AppTest
 
+from reparam_core import jobs
+from reparam_core.measure import attention as measured
 from reparam_core.models import load
 from tests.pages.conftest import Open, settled
 
@@ -101,20 +104,51 @@ def test_the_formula_has_the_model_s_numbers(opened: Open) -> None:
 def test_a_long_prompt_is_cut_and_says_so(opened: Open) -> None:
     page = opened("attention", prompt_causal="The Congress shall have the power. " * 60)
     assert not page.exception
-    assert "tokens were left out" in captions(page)
+    assert "its first 256 tokens are read, the last 166 were left out" in captions(page)
+    first_chart = next(index for index, one in enumerate(page.main) if one.type == "plotly_chart")
+    cut = next(index for index, one in enumerate(page.main) if "left out" in str(getattr(one, "value", "")))
+    assert cut < first_chart, "said at the prompt"
 
 
-def test_an_empty_prompt_is_one_line_and_the_page_lives_on(opened: Open) -> None:
-    page = opened("attention")
-    prompt = control(page.text_input, "prompt_causal")
-    prompt.set_value("   ")
-    settled(page.run())
-    assert [one.value for one in page.error] == ["The prompt is empty. Write a sentence."]
-    assert not page.get("plotly_chart")
-    control(page.text_input, "prompt_causal").set_value("War and peace.")
+def test_an_empty_prompt_says_what_to_do_and_keeps_the_last_picture(opened: Open) -> None:
+    page = opened("attention", prompt_causal="War and peace.")
+    before = titles(page)
+    control(page.text_input, "prompt_causal").set_value("   ")
     settled(page.run())
     assert not page.error
+    assert "Write what the model shall read; until then it is “War and peace.”." in captions(page)
+    assert titles(page) == before
+    page = opened("attention", prompt_causal="")
+    assert "until then it is “The President sent a message" in captions(page)
     assert titles(page)
+
+
+def test_small_effects_keep_two_digits(opened: Open) -> None:
+    page = opened("attention", rank="95", layer="5", head="4")
+    grid = page.get("bidi_component")[0]
+    moved = re.findall(r"moved by ((?:below )?\S+) bits", grid.proto.json)
+    assert len(moved) == 48
+    assert not {"0.00", "0.000"} & set(moved)
+    assert "Layer 5 head 4: 0.00" in captions(page)
+    assert re.search(r"Layer 5 head 4: 0\.00\d\d bits", captions(page))
+
+
+def test_others_maps_may_take_the_room_of_these(opened: Open, monkeypatch: pytest.MonkeyPatch) -> None:
+    page = opened("attention", rank="20")
+    before = titles(page)
+    monkeypatch.setattr(jobs.attention, "_shelf", jobs.attention._Shelf(2_000_000))
+    page = settled(page.run())
+    assert not page.exception
+    assert titles(page) == before
+
+
+def test_a_window_is_named_where_the_layer_has_one(opened: Open, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(measured, "windows_of", lambda _model: (None, 6, 4096, None, None, None))
+    page = opened("attention", layer="1", prompt_causal="War and peace, peace and war.")
+    assert "each query sees itself and the 5 keys before it" in captions(page)
+    assert "M also hides what lies further back" in captions(page)
+    page = opened("attention", layer="2", prompt_causal="War and peace, peace and war.")
+    assert "a window of 4,096 keys, which is wider than this prompt" in captions(page)
 
 
 def test_a_model_without_a_tokenizer_is_one_line(opened: Open, monkeypatch: pytest.MonkeyPatch) -> None:

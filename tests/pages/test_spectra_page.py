@@ -1,11 +1,13 @@
 """Spectra without a browser: the sentence, the cut, the views, before and after, the address."""
 
 import json
+import re
 from typing import Any
 
 import pytest
 from streamlit.testing.v1 import AppTest
 
+from pages.components import spectra_views
 from reparam_core import ReparamError, jobs
 from reparam_core.models import load
 from tests.pages.conftest import Open, settled
@@ -87,6 +89,23 @@ def test_all_layers_map_a_quantity_and_overlay_the_chosen_kind(opened: Open, qua
     ranks, depth = titles(page)
     assert ranks.startswith(words)
     assert depth.startswith("attention.q: ")
+
+
+def test_the_footer_says_what_the_loss_was_scored_on(opened: Open, monkeypatch: pytest.MonkeyPatch) -> None:
+    given: list[str] = []
+    monkeypatch.setattr(spectra_views, "downloads", lambda make, _name: given.append(str(make().to_dict())))
+    opened("spectra", role="layers.1.mlp.up", cut="40")
+    assert "perplexity on the addresses: 512 tokens in float32, sequences of 257" in re.sub(
+        r"\s*<br>\s*", " ", given[-1]
+    )
+
+
+def test_what_one_looks_at_goes_first(opened: Open) -> None:
+    page = opened("spectra", spectra_view="Alternating least squares", cut="16")
+    lanes = {name: ticket.lane for name, (_wanted, ticket) in page.session_state["asked"].items()}
+    assert lanes == {"spectrum": "interactive", "cut-0": "background", "cut-1": "background", "als": "interactive"}
+    lanes = {name: ticket.lane for name, (_wanted, ticket) in opened("spectra").session_state["asked"].items()}
+    assert lanes == {"spectrum": "interactive", "cut-0": "interactive", "cut-1": "background", "cuts": "background"}
 
 
 def test_all_layers_show_what_the_setting_changed(opened: Open) -> None:
