@@ -30,7 +30,7 @@ def slider(runs: int) -> Iterator[Row]:
 def _slide(page: Page, address: str, runs: int) -> tuple[list[float], list[float]]:
     """Seconds of new settings, going down; of known ones, going up again."""
     page.goto(address)
-    page.wait_for_selector("text=takes 1.00× the bytes")
+    page.wait_for_selector("h4:has-text('untouched')")
     _rest(page)
     slider = page.locator("[data-testid=stSlider] input").nth(1)
     steps = min(runs, 8)

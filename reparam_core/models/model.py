@@ -209,9 +209,22 @@ class Fused(nn.Module):
 
 def structural_clone(module: nn.Module) -> nn.Module:
     """A copy of the module tree in which every parameter and buffer is the very same: milliseconds, no memory."""
-    tensors = [*module.parameters(), *module.buffers()]
-    copied: nn.Module = copy.deepcopy(module, {id(tensor): tensor for tensor in tensors})
+    twins: dict[int, Any] = {id(tensor): tensor for tensor in (*module.parameters(), *module.buffers())}
+    parts = list(module.modules())
+    twins |= {id(one): one.__new__(type(one)) for one in parts}
+    for one in parts:
+        vars(twins[id(one)]).update({name: _twin(value, twins) for name, value in vars(one).items()})
+    copied: nn.Module = twins[id(module)]
     return copied
+
+
+def _twin(value: Any, twins: dict[int, Any]) -> Any:
+    """An attribute's copy; most are plain values or empty tables of hooks, and need no search for what they hold."""
+    if value is None or isinstance(value, bool | int | float | str):
+        return value
+    if isinstance(value, dict | set) and not value:
+        return type(value)()
+    return copy.deepcopy(value, twins)
 
 
 def _round_parameters(module: nn.Module, storage: torch.dtype | None) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import cached_property
 
 import torch
@@ -12,6 +12,7 @@ from reparam_core.parametrizations.base import Layout, Parametrization, Spec, dt
 from reparam_core.parametrizations.bits import pack_bits, packed_bytes, unpack_bits
 
 PER_TENSOR = "tensor"
+PIECE = 2**18  # numbers
 Group = int | str | None  # columns that share a scale; None: the whole row; "tensor": the whole matrix
 
 
@@ -26,20 +27,22 @@ def grid_shape(shape: tuple[int, int], group: Group) -> tuple[int, int]:
     return (1 if group == PER_TENSOR else shape[0], -(-shape[1] // columns))
 
 
-def spread(grid: Tensor, shape: tuple[int, int], group: Group) -> Tensor:
-    """A value a group → a value an element: (rows, groups) → (out, in)."""
-    columns = group_columns(shape, group)
-    return grid.repeat_interleave(columns, dim=1)[:, : shape[1]].expand(shape)
+def by_group(rows: Tensor, group: Group) -> Tensor:
+    """Some rows of W seen as (rows, groups, columns), a view; as they are where the last group is ragged."""
+    columns = group_columns((rows.shape[0], rows.shape[1]), group)
+    return rows if rows.shape[1] % columns else rows.unflatten(1, (-1, columns))
 
 
-def per_group(weight: Tensor, group: Group) -> Tensor | None:
-    """W seen as (rows, groups, columns), a view, where the groups divide; None where the last one is ragged."""
-    rows, groups = grid_shape((weight.shape[0], weight.shape[1]), group)
-    if weight.numel() % (rows * groups) or (group != PER_TENSOR and weight.shape[1] % groups):
-        return None
-    if weight.shape[1] % group_columns((weight.shape[0], weight.shape[1]), group):
-        return None
-    return weight.reshape(rows, groups, -1)
+def over_group(grid: Tensor, shape: tuple[int, ...], group: Group) -> Tensor:
+    """A value a group (rows, groups), so that it meets what `by_group` makes of rows of that shape."""
+    columns = group_columns((shape[0], shape[1]), group)
+    return grid.repeat_interleave(columns, 1)[:, : shape[1]] if shape[1] % columns else grid.unsqueeze(-1)
+
+
+def row_pieces(shape: tuple[int, int]) -> Iterator[slice]:
+    """Rows that are worked on together, so few that every pass after the first finds them in the processor's cache."""
+    rows = max(1, PIECE // shape[1])
+    return (slice(start, start + rows) for start in range(0, shape[0], rows))
 
 
 class Quantized(Parametrization):
@@ -68,14 +71,17 @@ class Quantized(Parametrization):
         self.shape = (codes.shape[0], codes.shape[1])
 
     def dense(self) -> Tensor:
-        zero = float(2 ** (self.bits - 1)) if self.zero is None else self.zero.float()
-        scale = self.scale.float()
-        grouped = per_group(self.codes, self.group)
-        if grouped is not None:
-            offset = zero if isinstance(zero, float) else zero.unsqueeze(-1)
-            return grouped.float().sub_(offset).mul_(scale.unsqueeze(-1)).view(self.shape)
-        offset = zero if isinstance(zero, float) else spread(zero, self.shape, self.group)
-        return self.codes.float().sub_(offset).mul_(spread(scale, self.shape, self.group))
+        whole = torch.empty(self.shape)
+        scale, zero = self.scale.float().expand(self.shape[0], -1), self._offset().expand(self.shape[0], -1)
+        for rows in row_pieces(self.shape):
+            shape = whole[rows].shape
+            piece = by_group(whole[rows].copy_(self.codes[rows]), self.group)
+            piece.sub_(over_group(zero[rows], shape, self.group)).mul_(over_group(scale[rows], shape, self.group))
+        return whole
+
+    def _offset(self) -> Tensor:
+        """The code that reads as zero, float32 (rows, groups)."""
+        return torch.full_like(self.scale, 2 ** (self.bits - 1)).float() if self.zero is None else self.zero.float()
 
     def stored(self, storage: torch.dtype) -> Quantized:
         return self  # scales are float16 whatever the other floats are
