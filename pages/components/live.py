@@ -8,6 +8,8 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import streamlit as st
+from streamlit import runtime
+from streamlit.runtime.scriptrunner import get_script_run_ctx
 
 from reparam_core.jobs import Evaluator, Ticket, evaluator
 from reparam_core.jobs.evaluator import Lane
@@ -16,14 +18,23 @@ POLL = 0.3  # seconds
 PATIENCE = 0.4  # seconds that a page waits for a first answer before it draws the rest
 
 
-def ask(name: str, wanted: Any, make: Callable[[Ticket], Iterator[Any]], lane: Lane = "interactive",
+def ask(name: str, wanted: Any, make: Callable[[], Iterator[Any]], lane: Lane = "interactive",
         worker: Evaluator | None = None) -> Ticket:  # fmt: skip
     """The job of that name: submitted again only where something else is wanted than last time."""
     asked: dict[str, tuple[Any, Ticket]] = st.session_state.setdefault("asked", {})
     if name not in asked or asked[name][0] != wanted:
         session = st.session_state.setdefault("session", uuid.uuid4().hex)
-        asked[name] = (wanted, (worker or evaluator()).submit(session, name, make, lane))
+        asked[name] = (wanted, (worker or evaluator()).submit(session, name, make, lane, _watched()))
     return asked[name][1]
+
+
+def _watched() -> Callable[[], bool]:
+    """Is this session's browser still connected? A closed tab ends its sweeps."""
+    context = get_script_run_ctx()
+    if context is None or not runtime.exists():
+        return lambda: True
+    here, session = runtime.get_instance(), context.session_id
+    return lambda: here.is_active_session(session)
 
 
 def failed(name: str, ticket: Ticket) -> bool:

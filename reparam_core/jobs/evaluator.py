@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -14,6 +15,8 @@ from reparam_core.apply import CancelledError
 from reparam_core.errors import ReparamError
 
 Lane = Literal["interactive", "background"]
+LOOK = 2.0  # seconds after which it is looked whether someone came back
+PATIENCE = 300.0  # seconds that a background job waits for whoever asked for it
 State = Literal["waiting", "running", "done", "failed", "cancelled"]
 
 
@@ -23,12 +26,14 @@ class Ticket:
 
     session: str
     name: str
-    make: Callable[[Ticket], Iterator[Any]]
+    make: Callable[[], Iterator[Any]]
     lane: Lane
+    watched: Callable[[], bool] = lambda: True  # is anyone still there who asked for it?
     latest: Any = None
     state: State = "waiting"
     error: ReparamError | None = None
     _steps: Iterator[Any] | None = None
+    _left: float | None = None  # since when no one has been there, by the monotonic clock
     _over: threading.Event = field(default_factory=threading.Event)
     _changing: threading.Lock = field(default_factory=threading.Lock)
 
@@ -45,6 +50,16 @@ class Ticket:
         """Until it is over; False when the time ran out first."""
         return self._over.wait(timeout)
 
+    def left(self) -> bool:
+        """Has no one been there for a while? Whoever was only cut off has that long to come back."""
+        if self.watched():
+            self._left = None
+            return False
+        self._left = self._left or time.monotonic()
+        if time.monotonic() - self._left > PATIENCE:
+            self.cancel()
+        return True
+
     def finish(self, state: State, error: ReparamError | None = None) -> None:
         """It is over: only the first reason counts."""
         with self._changing:
@@ -57,7 +72,7 @@ class Ticket:
         with self._changing:
             self.state = "running" if self.state == "waiting" else self.state
         try:
-            self._steps = self._steps or self.make(self)
+            self._steps = self._steps or self.make()
             self.latest = next(self._steps)
         except StopIteration:
             self.finish("done")
@@ -80,13 +95,18 @@ class Evaluator:
         threading.Thread(target=self._work, name="evaluator", daemon=True).start()
 
     def submit(
-        self, session: str, name: str, make: Callable[[Ticket], Iterator[Any]], lane: Lane = "interactive"
+        self,
+        session: str,
+        name: str,
+        make: Callable[[], Iterator[Any]],
+        lane: Lane = "interactive",
+        watched: Callable[[], bool] = lambda: True,
     ) -> Ticket:
         """Ask for a job; the session's older job of that name is abandoned.
 
-        `make` gets its own ticket: a long step may set `latest` on it, and look whether it is still `pending`.
+        In the background it goes on only while it is `watched`.
         """
-        ticket = Ticket(session, name, make, lane)
+        ticket = Ticket(session, name, make, lane, watched)
         with self._changed:
             older = self._jobs.pop((session, name), None)
             if older is not None:
@@ -99,16 +119,16 @@ class Evaluator:
         while True:
             with self._changed:
                 while (ticket := self._next()) is None:
-                    self._changed.wait()
+                    self._changed.wait(LOOK if self._jobs else None)
             ticket.step()
 
     def _next(self) -> Ticket | None:
-        """The interactive job that waited longest, else a background one; what is over is forgotten."""
+        """The interactive job that waited longest, else a background one that is watched; what is over is forgotten."""
         for name in [name for name, one in self._jobs.items() if not one.pending]:
             del self._jobs[name]
         for lane in ("interactive", "background"):
             for name, one in self._jobs.items():
-                if one.lane == lane:
+                if one.lane == lane and not (lane == "background" and one.left()):
                     self._jobs.move_to_end(name)
                     return one
         return None

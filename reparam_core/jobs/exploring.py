@@ -6,20 +6,20 @@ import math
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Generator, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 from itertools import zip_longest
 from typing import Any
 
 import torch
 
-from reparam_core.apply import Applying, Setting, applying, base, finished
+from reparam_core.apply import Applying, Setting, applying, base
 from reparam_core.data import is_labelled
-from reparam_core.jobs.evaluator import Ticket
+from reparam_core.jobs.stepping import stepping
 from reparam_core.measure.changes import Claim, bytes_by_kind, changes, claims
 from reparam_core.measure.evaluation import ANSWERS, DEFAULT_SOURCES, Evaluation, evaluation
 from reparam_core.measure.generation import said
-from reparam_core.measure.latency import latency_steps
+from reparam_core.measure.latency import bfloat16_gains, latency_steps
 from reparam_core.measure.quality import Quality, paired_interval, quality_steps
 from reparam_core.measure.tasks import task_steps, tasks_of
 from reparam_core.models import Model
@@ -33,7 +33,6 @@ SEQUENCES = {True: 16, False: 32}
 FIRST_ANSWERS = 96
 REMEMBERED = 16  # evaluations
 HIGHEST_NLL = 69.0  # a perplexity of 10³⁰
-PAUSE = 0.1  # seconds of rewriting after which others may have the machine
 BUILT = 3  # settings that stay in memory for whoever asks next
 _asked: OrderedDict[tuple[str, str], Evaluation] = OrderedDict()
 _asking = threading.Lock()
@@ -149,10 +148,8 @@ class Details:
 
 
 def exploring_dtype(model: Model) -> torch.dtype:
-    """bfloat16 for large models where the processor multiplies it, float32 else."""
-    able = torch.cpu.get_capabilities()
-    fast = any(able.get(name) for name in ("avx512_bf16", "amx_bf16", "bf16"))
-    return torch.bfloat16 if fast and model.parameters > LARGE else torch.float32
+    """bfloat16 for large models where it is quicker here, float32 else."""
+    return torch.bfloat16 if model.parameters > LARGE and bfloat16_gains() else torch.float32
 
 
 def asked_of(model: Model, source: str) -> Evaluation:
@@ -168,7 +165,7 @@ def asked_of(model: Model, source: str) -> Evaluation:
         return _asked[name]
 
 
-def explored(model: Model, recipe: str, sources: Sequence[str], ticket: Ticket | None = None) -> Iterator[Explored]:
+def explored(model: Model, recipe: str, sources: Sequence[str]) -> Iterator[Explored]:
     """A first estimate of each source, then refined in turn; at once from the store where it was measured before."""
     parsed = Recipe.parse(recipe)
     asked = [asked_of(model, source) for source in sources]
@@ -179,7 +176,8 @@ def explored(model: Model, recipe: str, sources: Sequence[str], ticket: Ticket |
     if not missing:
         return
     started = time.perf_counter()
-    setting = yield from _told(building(model, parsed), Explored(dict(points)))
+    so_far = Explored(dict(points))
+    setting = yield from stepping(building(model, parsed), lambda share, what: replace(so_far, doing=what, share=share))
     for quality in _looked_at(model, [quality_steps(setting, one, 1) for one in missing]):
         point = _point(setting, parsed, quality, time.perf_counter() - started)
         if quality.final:
@@ -243,30 +241,6 @@ def building(model: Model, recipe: str | Recipe) -> Applying:
     return found
 
 
-def built(model: Model, recipe: str | Recipe, ticket: Ticket | None = None, so_far: Explored | None = None) -> Setting:
-    """The same in one go, for a job that has nothing to show before; its ticket sees how far it is."""
-
-    def progress(share: float, what: str) -> None:
-        if ticket is not None and so_far is not None:
-            ticket.latest = replace(so_far, doing=what, share=share)
-
-    return finished(building(model, recipe), progress, lambda: ticket is not None and not ticket.pending)
-
-
-def _told(work: Applying, so_far: Explored) -> Generator[Explored, None, Setting]:
-    """The work with what it does, now and then: each time others may have the machine, or it may be abandoned."""
-    paused = time.perf_counter()
-    while True:
-        try:
-            share, what = next(work)
-        except StopIteration as ended:
-            setting: Setting = ended.value
-            return setting
-        if time.perf_counter() - paused > PAUSE:
-            yield replace(so_far, doing=what, share=share)
-            paused = time.perf_counter()
-
-
 def _name(model: Model, recipe: Recipe, asked: Evaluation) -> str:
     return key(point=model.sha256, recipe=recipe.canonical, asked=asked.key, dtype=str(exploring_dtype(model)))
 
@@ -322,7 +296,7 @@ def _perplexity(nll: float) -> float:
     return math.exp(min(nll, HIGHEST_NLL)) if not math.isnan(nll) else math.exp(HIGHEST_NLL)
 
 
-def detailed(model: Model, recipe: str, ticket: Ticket | None = None) -> Iterator[Details]:
+def detailed(model: Model, recipe: str) -> Iterator[Details]:
     """What changed by layer and what was claimed, then latency, then task accuracies; kept once they are whole."""
     parsed = Recipe.parse(recipe)
     name = key(details=model.sha256, recipe=parsed.canonical, threads=torch.get_num_threads(),
@@ -331,7 +305,7 @@ def detailed(model: Model, recipe: str, ticket: Ticket | None = None) -> Iterato
     if found is not None:
         yield found
         return
-    setting = built(model, parsed, ticket)
+    setting = yield from stepping(building(model, parsed), lambda _share, _what: Details())
     found = Details(dtype=str(setting.dtype).removeprefix("torch."))
     yield (found := replace(found, claims=claims(setting)))
     yield (found := replace(found, sizes=bytes_by_kind(setting)))
@@ -361,20 +335,22 @@ def _latencies(setting: Setting) -> Iterator[dict[str, Any]]:
         yield from latency_steps(setting, evaluation(model, source, 16, LENGTH).probes[0].inputs)
 
 
-def conversed(model: Model, recipe: str, prompt: str, tokens: int, temperature: float, seed: int,
-              ticket: Ticket | None = None) -> Iterator[tuple[str, str]]:  # fmt: skip
+def conversed(
+    model: Model, recipe: str, prompt: str, tokens: int, temperature: float, seed: int
+) -> Iterator[tuple[str, str]]:
     """What base and setting say to the same prompt with the same seed, growing."""
     before = after = ""
     for before in said(base(model, exploring_dtype(model)), prompt, tokens, temperature, seed):
         yield before, after
-    for after in said(built(model, recipe, ticket), prompt, tokens, temperature, seed):
+    setting = yield from stepping(building(model, recipe), lambda _share, _what: (before, after))
+    for after in said(setting, prompt, tokens, temperature, seed):
         yield before, after
 
 
-def swept(model: Model, recipes: Sequence[str], sources: Sequence[str], ticket: Ticket) -> Iterator[tuple[int, int]]:
+def swept(model: Model, recipes: Sequence[str], sources: Sequence[str]) -> Iterator[tuple[int, int]]:
     """Measure many settings into the store; yields how many are done, of how many."""
     for index, recipe in enumerate(recipes):
-        for _ in explored(model, recipe, sources, ticket):
+        for _ in explored(model, recipe, sources):
             yield index, len(recipes)
     yield len(recipes), len(recipes)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -12,8 +13,11 @@ import torch
 from torch import Tensor, nn
 
 from reparam_core.apply import Setting, base
+from reparam_core.store import key, store
 
 DENSE = "dense matrix product"
+PRODUCTS = 12  # in each dtype, to find out which is quicker here
+WORTH = 1.15  # times as fast
 
 
 def latency(setting: Setting, inputs: Mapping[str, Tensor], runs: int = 9, decode: int = 8) -> dict[str, Any]:
@@ -95,3 +99,30 @@ def median_with_interval(values: Sequence[float]) -> dict[str, Any]:
 def _quantiles(values: list[float]) -> dict[str, float]:
     low, high = np.quantile(values, [0.5, 0.95])
     return {"p50": float(low), "p95": float(high)}
+
+
+@cache
+def bfloat16_gains() -> bool:
+    """Are products in bfloat16 clearly quicker than in float32 on this machine? Measured once and kept.
+
+    A processor that lists the instructions need not gain by them: without a matrix unit some take twice as long.
+    """
+    name = key(bfloat16=torch.cpu.get_capabilities(), threads=torch.get_num_threads(), torch=torch.__version__)
+    kept = store().get(name)
+    if kept is None:
+        kept = {"gain": _gain_of_bfloat16()}
+        store().put(name, kept, model="", recipe="")
+    return bool(kept["gain"] > WORTH)
+
+
+def _gain_of_bfloat16() -> float:
+    """float32 time / bfloat16 time of a product of a small model's size, the least of runs in turn."""
+    x, weight = torch.randn(256, 576), torch.randn(1536, 576)
+    operands = {dtype: (x.to(dtype), weight.to(dtype)) for dtype in (torch.float32, torch.bfloat16)}
+    taken: dict[torch.dtype, list[float]] = {dtype: [] for dtype in operands}
+    for _ in range(PRODUCTS):
+        for dtype, (left, right) in operands.items():
+            started = time.perf_counter()
+            nn.functional.linear(left, right)
+            taken[dtype].append(time.perf_counter() - started)
+    return min(taken[torch.float32]) / min(taken[torch.bfloat16])

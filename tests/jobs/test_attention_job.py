@@ -4,7 +4,7 @@ import gc
 
 import pytest
 
-from reparam_core.jobs import Attended, Evaluator, Explored, Reading, attended, evaluator
+from reparam_core.jobs import Attended, Evaluator, Explored, Reading, attended, evaluator, stepping
 from reparam_core.jobs import attention as shelf
 from reparam_core.measure.attention import HeadChange
 from reparam_core.models import Model, load
@@ -50,7 +50,7 @@ def test_memory_is_bounded(model: Model) -> None:
 
 
 def test_sessions_hold_no_maps_so_that_what_leaves_the_shelf_leaves_memory(model: Model) -> None:
-    tickets = [Evaluator().submit(f"session {keep}", "attention", lambda _own, keep=keep: attended(model, f"svd:0.{keep}", PROMPT * 5))
+    tickets = [Evaluator().submit(f"session {keep}", "attention", lambda keep=keep: attended(model, f"svd:0.{keep}", PROMPT * 5))
                for keep in range(20, 32)]  # fmt: skip
     assert all(ticket.wait(60) for ticket in tickets)
     gone = [ticket for ticket in tickets if ticket.latest.found is None]
@@ -76,12 +76,13 @@ def test_one_too_large_is_still_kept_for_who_asked(model: Model, monkeypatch: py
     assert list(shelf._shelf._kept.values()) == [found]
 
 
-def test_it_says_what_it_does_and_may_be_given_up(model: Model) -> None:
+def test_it_says_what_it_does_and_may_be_given_up(model: Model, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(stepping, "PAUSE", 0.0)
     told = [one.doing for one in attended(model, "svd:0.33", PROMPT) if isinstance(one, Explored)]
     assert told[0] == "Reading the prompt with the base"
-    assert "Rewriting layers.5.mlp.down" in told, "every matrix is a place where others may overtake"
-    older = evaluator().submit("someone", "attention", lambda _own: attended(model, "svd:0.31", PROMPT))
-    newer = evaluator().submit("someone", "attention", lambda _own: attended(model, "svd:0.32", PROMPT))
+    assert "Rewriting layers.5.mlp.down" in told, "others may overtake between matrices"
+    older = evaluator().submit("someone", "attention", lambda: attended(model, "svd:0.31", PROMPT))
+    newer = evaluator().submit("someone", "attention", lambda: attended(model, "svd:0.32", PROMPT))
     assert newer.wait(60)
     assert older.state == "cancelled"
     assert newer.latest.found.short == "svd:0.32"

@@ -1,12 +1,13 @@
 """The evaluator: newest wins, interactive first, a failure is a line, others live on."""
 
+import sys
 import threading
 from collections.abc import Iterator
 
 import pytest
 
 from reparam_core.errors import ReparamError
-from reparam_core.jobs import Evaluator, Ticket
+from reparam_core.jobs import Evaluator
 
 
 def counting(to: int) -> Iterator[int]:
@@ -14,7 +15,7 @@ def counting(to: int) -> Iterator[int]:
 
 
 def test_partial_results_arrive_and_the_last_stays() -> None:
-    ticket = Evaluator().submit("a", "quality", lambda ticket: counting(5))
+    ticket = Evaluator().submit("a", "quality", lambda: counting(5))
     assert ticket.wait(10)
     assert (ticket.state, ticket.latest) == ("done", 4)
 
@@ -22,15 +23,15 @@ def test_partial_results_arrive_and_the_last_stays() -> None:
 def test_a_newer_request_replaces_the_older() -> None:
     evaluator, gate = Evaluator(), threading.Event()
 
-    def slow(ticket: Ticket) -> Iterator[int]:
+    def slow() -> Iterator[int]:
         yield 0
         gate.wait(10)
         yield 1
         yield 2
 
     older = evaluator.submit("a", "quality", slow)
-    newer = evaluator.submit("a", "quality", lambda ticket: counting(3))
-    other = evaluator.submit("b", "quality", lambda ticket: counting(2))
+    newer = evaluator.submit("a", "quality", lambda: counting(3))
+    other = evaluator.submit("b", "quality", lambda: counting(2))
     gate.set()
     assert newer.wait(10)
     assert other.wait(10)
@@ -42,14 +43,14 @@ def test_the_hand_on_the_slider_goes_before_background_work() -> None:
     evaluator, order = Evaluator(), list[str]()
     started, gate = threading.Event(), threading.Event()
 
-    def background(ticket: Ticket) -> Iterator[int]:
+    def background() -> Iterator[int]:
         for step in range(4):
             order.append("background")
             started.set()
             gate.wait(10)
             yield step
 
-    def interactive(ticket: Ticket) -> Iterator[int]:
+    def interactive() -> Iterator[int]:
         for step in range(3):
             order.append("interactive")
             yield step
@@ -73,7 +74,7 @@ def test_the_hand_on_the_slider_goes_before_background_work() -> None:
 def test_a_failure_is_a_line_and_the_worker_lives_on(raised: Exception, told: str) -> None:
     evaluator = Evaluator()
 
-    def failing(ticket: Ticket) -> Iterator[int]:
+    def failing() -> Iterator[int]:
         yield 1
         raise raised
 
@@ -81,6 +82,29 @@ def test_a_failure_is_a_line_and_the_worker_lives_on(raised: Exception, told: st
     assert ticket.wait(10)
     assert ticket.state == "failed"
     assert told in str(ticket.error)
-    after = evaluator.submit("a", "quality", lambda ticket: counting(2))
+    after = evaluator.submit("a", "quality", lambda: counting(2))
     assert after.wait(10)
     assert after.state == "done"
+
+
+def test_a_background_job_rests_while_no_one_is_there_and_goes_on_when_someone_comes_back(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(sys.modules[Evaluator.__module__], "LOOK", 0.01)
+    worker, there = Evaluator(), threading.Event()
+    ticket = worker.submit("a", "sweep", lambda: counting(3), "background", there.is_set)
+    assert not ticket.wait(0.2)
+    assert ticket.latest is None
+    assert worker.submit("b", "sweep", lambda: counting(2), "background").wait(10)  # others are not held up
+    there.set()
+    assert ticket.wait(10)
+    assert ticket.state == "done"
+    assert ticket.latest == 2
+
+
+def test_a_background_job_that_no_one_comes_back_for_is_abandoned(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys.modules[Evaluator.__module__], "LOOK", 0.01)
+    monkeypatch.setattr(sys.modules[Evaluator.__module__], "PATIENCE", 0.05)
+    ticket = Evaluator().submit("a", "sweep", lambda: counting(3), "background", lambda: False)
+    assert ticket.wait(10)
+    assert (ticket.state, ticket.latest) == ("cancelled", None)

@@ -2,7 +2,7 @@
 
 import json
 import threading
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from dataclasses import asdict
 from pathlib import Path
 
@@ -10,20 +10,20 @@ import pytest
 import torch
 
 from reparam_core import apply, load, store
-from reparam_core.apply import CancelledError
+from reparam_core.apply import Setting, finished
 from reparam_core.jobs import (
     Evaluator,
     Explored,
-    Ticket,
     compared,
     detailed,
     evaluator,
     explored,
     exploring,
     measured_so_far,
+    stepping,
     swept,
 )
-from reparam_core.jobs.exploring import asked_of, built, conversed
+from reparam_core.jobs.exploring import asked_of, building, conversed
 from reparam_core.measure.generation import said
 from reparam_core.measure.quality import paired_interval, quality
 from reparam_core.models import Model
@@ -49,6 +49,10 @@ def small(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 @pytest.fixture(scope="module")
 def model() -> Model:
     return load("embedded-decoder")
+
+
+def built(model: Model, recipe: str | Recipe) -> Setting:
+    return finished(building(model, recipe))
 
 
 def finals(found: Explored) -> list[str]:
@@ -87,7 +91,7 @@ def test_what_was_measured_is_there_at_once(model: Model, monkeypatch: pytest.Mo
     (*_, first) = explored(model, "rtn:4", ["addresses"])
     exploring._asked.clear()
     store.reopen()  # as after a restart
-    monkeypatch.setattr(exploring, "built", lambda *_: pytest.fail("built again"))
+    monkeypatch.setattr(exploring, "building", lambda *_: pytest.fail("built again"))
     (again,) = explored(model, '{"rules": [{"bits": {"bits": 4, "method": "rtn"}}]}', ["addresses"])
     known, kept = (asdict(one.points["addresses"]) for one in (first, again))
     assert kept.pop("seen") > 0
@@ -105,8 +109,8 @@ def test_only_what_is_missing_is_measured(model: Model) -> None:
 def test_a_cancelled_ticket_leaves_no_partial_result(model: Model) -> None:
     worker, gate, ready = Evaluator(), threading.Event(), threading.Event()
 
-    def slowly(ticket: Ticket) -> Iterator[Explored]:
-        for step in explored(model, "rtn:3", BOTH, ticket):
+    def slowly() -> Iterator[Explored]:
+        for step in explored(model, "rtn:3", BOTH):
             yield step
             if step.points:
                 ready.set()
@@ -116,34 +120,36 @@ def test_a_cancelled_ticket_leaves_no_partial_result(model: Model) -> None:
     assert ready.wait(60)
     ticket.cancel()
     gate.set()
-    after = worker.submit("a", "other", lambda _: iter([1]))
+    after = worker.submit("a", "other", lambda: iter([1]))
     assert after.wait(30)
     assert ticket.state == "cancelled"
     assert store.store().all(model.sha256) == []
     assert measured_so_far(model, "addresses") == []
 
 
-def test_a_ticket_that_is_over_stops_the_rewriting(model: Model) -> None:
-    ticket = Ticket("a", "quality", lambda _: iter(()), "interactive")
-    ticket.cancel()
-    with pytest.raises(CancelledError):
-        built(model, "rtn:5", ticket, Explored())
+def test_a_ticket_that_is_over_stops_the_rewriting(model: Model, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(stepping, "PAUSE", 0.0)
+    steps = explored(model, "rtn:5", BOTH)
+    assert isinstance(steps, Generator)
+    assert next(steps).doing.startswith("Rewriting layers.")
+    steps.close()  # what the evaluator does with a job that is over: it asks for no further step
+    assert exploring._built.get((model.sha256, Recipe.parse("rtn:5").canonical, torch.float32)) is None
     assert built(model, "rtn:5").forms  # and nothing half-built was kept
 
 
-def test_progress_of_the_rewriting_is_on_the_ticket(model: Model) -> None:
-    ticket = Ticket("a", "quality", lambda _: iter(()), "interactive")
-    built(model, "magnitude:0.3", ticket, Explored())
-    assert ticket.latest.doing.startswith("Rewriting layers.")
-    assert 0 < ticket.latest.share < 1
+def test_progress_of_the_rewriting_is_told(model: Model, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(stepping, "PAUSE", 0.0)
+    told = [one for one in explored(model, "magnitude:0.3", BOTH) if one.doing.startswith("Rewriting layers.")]
+    shares = [one.share for one in told if one.share is not None]
+    assert shares == sorted(shares)
+    assert 0 < shares[1] < shares[-1] < 1
 
 
 def test_two_sessions_share_one_evaluator_and_what_was_built(model: Model) -> None:
     worker = evaluator()
     assert worker is evaluator()
     tickets = [
-        worker.submit(session, "quality", lambda own: explored(model, "svd:0.4", BOTH, own))
-        for session in ("one", "two")
+        worker.submit(session, "quality", lambda: explored(model, "svd:0.4", BOTH)) for session in ("one", "two")
     ]
     assert all(ticket.wait(120) for ticket in tickets)
     assert [ticket.state for ticket in tickets] == ["done", "done"]
@@ -177,8 +183,7 @@ def test_points_are_compared_over_what_both_were_asked(model: Model) -> None:
 def test_a_sweep_skips_what_is_known_and_counts(model: Model) -> None:
     recipes = ["rtn:8", "rtn:4", "rtn:2"]
     list(explored(model, "rtn:4", ["addresses"]))
-    ticket = Ticket("a", "sweep", lambda _: iter(()), "background")
-    counts = list(swept(model, recipes, ["addresses"], ticket))
+    counts = list(swept(model, recipes, ["addresses"]))
     assert counts[-1] == (3, 3)
     assert counts == sorted(counts)
     assert counts.count((1, 3)) == 1  # found, not measured
@@ -206,9 +211,9 @@ def test_what_another_version_kept_is_measured_again(model: Model) -> None:
 
 def test_details_come_as_they_are_known_and_are_kept_whole(model: Model, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(exploring, "task_steps", lambda setting: iter([{"capitals": {"n": 4}}]))
-    first, *_, last = detailed(model, "rtn:4")
+    first, *_, last = (one for one in detailed(model, "rtn:4") if one.claims)
     assert first.claims
-    assert first.changes is first.latency is first.tasks is None
+    assert (first.changes, first.latency, first.tasks) == (None, None, None)
     assert not first.timed
     assert last.changes
     assert last.latency is not None
@@ -234,5 +239,12 @@ def test_base_and_setting_speak_after_the_same_prompt(model: Model) -> None:
     )
 
 
-def test_a_small_model_is_explored_in_float32(model: Model) -> None:
-    assert exploring.exploring_dtype(model) == torch.float32
+def test_a_large_model_is_explored_in_bfloat16_where_that_is_quicker(
+    model: Model, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for gains, large in ((True, torch.bfloat16), (False, torch.float32)):
+        monkeypatch.setattr(exploring, "bfloat16_gains", lambda gains=gains: gains)
+        monkeypatch.setattr(exploring, "LARGE", 50_000_000)
+        assert exploring.exploring_dtype(model) == torch.float32
+        monkeypatch.setattr(exploring, "LARGE", model.parameters - 1)
+        assert exploring.exploring_dtype(model) == large

@@ -21,6 +21,7 @@ from reparam_core.jobs import (
     on_one_base,
     progress_of,
     seen_roles,
+    stepping,
 )
 from reparam_core.jobs import spectra as jobs
 from reparam_core.measure.spectra import singular_values
@@ -82,7 +83,7 @@ def test_what_was_abandoned_half_way_goes_on_where_it_stopped(model: Model, coun
 
 
 def test_a_cancelled_job_stops_at_its_next_step(model: Model, counted: list) -> None:
-    ticket = Evaluator().submit("a", "layers", lambda _own: compared_layers(model, "base"), "background")
+    ticket = Evaluator().submit("a", "layers", lambda: compared_layers(model, "base"), "background")
     while ticket.latest is None and ticket.pending:
         ticket.wait(0.01)
     ticket.cancel()
@@ -134,7 +135,10 @@ def test_the_ladder_is_of_ranks_that_there_are_each_once(full: int) -> None:
     assert all(1 <= one <= full for one in ranks)
 
 
-def test_a_setting_of_many_matrices_is_built_in_steps_that_others_can_overtake(model: Model) -> None:
+def test_a_setting_of_many_matrices_is_built_in_steps_that_others_can_overtake(
+    model: Model, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(stepping, "PAUSE", 0.0)
     recipe = '{"rules": [{"sparsity": {"method": "magnitude", "fraction": 0.5, "scope": "model"}}]}'
     steps = list(compared_spectrum(model, ROLE, recipe))
     assert len(steps) > 2
@@ -170,7 +174,7 @@ def test_als_is_kept_round_by_round(model: Model, monkeypatch: pytest.MonkeyPatc
 
 
 def test_als_is_given_up_when_nobody_waits(model: Model) -> None:
-    ticket = Evaluator().submit("a", "als", lambda _own: als_losses(model, ROLE, 100))
+    ticket = Evaluator().submit("a", "als", lambda: als_losses(model, ROLE, 100))
     while ticket.latest is None and ticket.pending:
         ticket.wait(0.01)
     ticket.cancel()

@@ -99,3 +99,17 @@ def test_the_interval_of_a_median_covers_it_as_often_as_it_says() -> None:
     draws = np.random.default_rng(0).lognormal(sigma=0.3, size=(2000, 15))  # true median 1
     found = [module.median_with_interval(list(row))["ci95"] for row in draws]
     assert np.mean([low <= 1 <= high for low, high in found]) > 0.95
+
+
+@pytest.mark.usefixtures("own_store")
+@pytest.mark.parametrize(("gain", "gains"), [(0.5, False), (1.1, False), (1.9, True)])
+def test_whether_bfloat16_gains_is_measured_once_and_kept(
+    gain: float, gains: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    module.bfloat16_gains.cache_clear()
+    monkeypatch.setattr(module, "_gain_of_bfloat16", lambda: gain)
+    assert module.bfloat16_gains() == gains
+    module.bfloat16_gains.cache_clear()  # as in another process
+    monkeypatch.setattr(module, "_gain_of_bfloat16", lambda: pytest.fail("measured again"))
+    assert module.bfloat16_gains() == gains
+    module.bfloat16_gains.cache_clear()
