@@ -17,13 +17,14 @@ from PIL import Image
 from plotly.colors import sample_colorscale
 from torch import Tensor
 
-from reparam_core.figures.theme import RING, styled
+from reparam_core.figures.theme import RING, room_for, styled
 from reparam_core.measure.attention import HeadChange, View, colour_limit, habit, is_causal, signed_root
 
 SEQUENTIAL = "Viridis"
 LESS, MORE = (46, 122, 194), (214, 96, 50)  # blue and orange: told apart by colour-blind eyes, on light and on dark
 DIVERGING = [[0, f"rgba{(*LESS, 1)}"], [0.5, f"rgba{(*LESS, 0)}"], [0.5, f"rgba{(*MORE, 0)}"], [1, f"rgba{(*MORE, 1)}"]]
 ROWS, COLUMNS = 20, 28  # tokens that fit on an axis
+TOKEN_SIZE = 11
 LONGEST_LABEL = 11  # characters of a token that are shown
 NUMBERED = 96  # heads up to which each cell holds its number
 NAMED = 0.25  # share of the weight from which a place is worth naming
@@ -109,10 +110,23 @@ def head_figure(
         z=np.where(change.seen(selected[0]).numpy(), signed_root(weights).numpy(), np.nan), x=keys, y=queries, zmax=end, **scale,
         customdata=weights.numpy(), colorbar=_colour_bar(limit, signed), hoverongaps=False,
         hovertemplate=f"%{{y}} → %{{x}}: {number}<extra></extra>"))  # fmt: skip
-    styled(figure, head_title(change, view, selected), provenance, height=height)
-    _token_axes(figure, change)
-    figure.layout.annotations[-1].yshift = -10  # what hangs below an axis lies inside the frame here
-    return figure.update_layout(font_size=11, margin_l=6, margin_b=figure.layout.margin.b - 42)
+    left, below = _token_axes(figure, change)
+    styled(figure, head_title(change, view, selected), provenance, height=height, left=left, below=below)
+    axis = {"showgrid": False, "tickfont_size": TOKEN_SIZE}
+    return figure.update_xaxes(**axis).update_yaxes(**axis)
+
+
+def _token_axes(figure: go.Figure, change: HeadChange) -> tuple[int, int]:
+    """Tokens on both axes, thinned out where they are many; the pixels that they take, left and below."""
+    rows, columns = _ticks(change.queries, ROWS), _ticks(change.keys, COLUMNS)
+    upright, level = (
+        _axis_words("query: what looks", change.queries, ROWS),
+        _axis_words("key: what is looked at", change.keys, COLUMNS),
+    )
+    figure.update_xaxes(**columns, type="category", tickangle=-90, title=" ".join(level))
+    figure.update_yaxes(**rows, type="category", autorange="reversed", title="<br>".join(upright))
+    left, below = (room_for(map(html.unescape, ticks["ticktext"]), TOKEN_SIZE) for ticks in (rows, columns))
+    return left + 4 + 18 * len(upright), below + 24
 
 
 def _weights(change: HeadChange, view: View, selected: tuple[int, int]) -> tuple[Tensor, float]:
@@ -161,25 +175,21 @@ def shown(token: str, most: int = LONGEST_LABEL) -> str:
     return html.escape(text if len(text) <= most else f"{text[: most - 1]}…", quote=False)
 
 
-def _token_axes(figure: go.Figure, change: HeadChange) -> None:
-    """Tokens on both axes, thinned out where they are many; the labels lie inside the plot's frame, above its footer."""
-    rows, columns = _ticks(change.queries, ROWS), _ticks(change.keys, COLUMNS)
-    left, bottom = 0.055 + 0.0145 * _longest(rows), 0.075 + 0.0215 * _longest(columns)
-    common = {"type": "category", "showgrid": False, "ticks": ""}
-    figure.update_xaxes(**common, **columns, domain=[left, 1], tickangle=-90,
-                        title={"text": "key: what is looked at", "standoff": 4})  # fmt: skip
-    figure.update_yaxes(**common, **rows, domain=[bottom, 1], autorange="reversed",
-                        title={"text": "query: what looks", "standoff": 4})  # fmt: skip
-    figure.update_traces(colorbar={"len": 1 - bottom, "y": 1, "yanchor": "top"})
-
-
 def _ticks(tokens: Sequence[str], most: int) -> dict[str, list[str]]:
-    step = math.ceil(len(tokens) / most)
+    """The tokens on an axis, thinned out where they are many."""
+    step = _step(tokens, most)
     return {"tickvals": _places(tokens)[::step], "ticktext": [shown(one) for one in tokens[::step]]}
 
 
-def _longest(ticks: dict[str, list[str]]) -> int:
-    return max(len(html.unescape(one)) for one in ticks["ticktext"])
+def _step(tokens: Sequence[str], most: int) -> int:
+    return math.ceil(len(tokens) / most)
+
+
+def _axis_words(what: str, tokens: Sequence[str], most: int) -> list[str]:
+    """What an axis holds, and that not every token is labelled, where that is so."""
+    step = _step(tokens, most)
+    nth = {2: "2nd", 3: "3rd"}.get(step, f"{step}th")
+    return [what, f"(every {nth} token labelled)"] if step > 1 else [what]
 
 
 def _colour_bar(limit: float, signed: bool) -> dict[str, Any]:
@@ -218,6 +228,11 @@ def strip_title(values: Tensor, quantity: str, unit: str) -> str:
     """Which head has most of it, which least, and the mean."""
     most, least = (divmod(int(one), values.shape[1]) for one in (values.argmax(), values.argmin()))
     if values.max() == values.min():
-        return f"{quantity}: {float(values.max()):.2f} {unit} in every head"
-    return (f"{quantity}: from {float(values.min()):.2f} (layer {least[0]} head {least[1]}) to {float(values.max()):.2f} {unit} "
-            f"(layer {most[0]} head {most[1]}), {float(values.mean()):.2f} on average")  # fmt: skip
+        return f"{quantity}: {_number(values.max())} {unit} in every head"
+    return (f"{quantity}: from {_number(values.min())} (layer {least[0]} head {least[1]}) to {_number(values.max())} {unit} "
+            f"(layer {most[0]} head {most[1]}), {_number(values.mean())} on average")  # fmt: skip
+
+
+def _number(value: Tensor) -> str:
+    """With a minus as it is printed, not as it is typed."""
+    return f"{float(value):.2f}".replace("-", "−")

@@ -4,18 +4,41 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import plotly.graph_objects as go
 from plotly.colors import sample_colorscale
 
-from reparam_core.figures.theme import BASE, INK, RANK, RING, SPARSITY, spoken, spoken_ticks, styled
+from reparam_core.figures.labels import Frame, Words, between, label
+from reparam_core.figures.theme import (
+    BASE,
+    GROUND,
+    INK,
+    RANK,
+    RING,
+    RING_TEXT,
+    SPARSITY,
+    log_axis,
+    room_for,
+    share_axis,
+    spoken,
+    spoken_ticks,
+    styled,
+)
 
 NOTHING = 1e-6  # times σ₁: below it a singular value is rounding
+ENERGY_TOP = 1.02  # end of the axis of energy
 LOSS_SHARE = 0.26  # of the height, where there is a loss to show
 CELL = 34  # pixels of a row of the map
-LABELLED = {"before": 0.2, "after": 0.6}  # where along its curve a name stands, as a share
-DEPTH = (0.3, 0.85)  # of a sequential scale that reads on white and on black, first layer to last
+DEPTH = (0.32, 0.75)  # of a sequential scale that reads on white and on black, first layer to last
+DASHES = {
+    "random": "dot",
+    "energy": "8px,2px,2px,2px",
+    "edge": "14px,5px",
+    "after": "dash",
+    "between": "4px,4px",
+}  # no two alike
 FEW = 12  # layers up to which a cell has room for its number
 Losses = Sequence[tuple[int, float, float | None, float | None]]  # rank, value, 95 % interval
 
@@ -27,59 +50,96 @@ def spectrum(
 ) -> go.Figure:  # fmt: skip
     """Singular values on a log scale with cumulative energy, the cut, break-even, the random-matrix edge; loss below."""
     energy = np.cumsum(np.square(sigma)) / (np.sum(np.square(sigma)) or 1.0)
+    spectra: list[tuple[str, Sequence[float], dict[str, Any]]] = [
+        ("a random matrix", random, {"color": BASE, "dash": DASHES["random"], "width": 1.5}),
+        ("before" if after else "this matrix", sigma, {"color": RANK, "width": 2.5}),
+        ("after", after or (), {"color": after_colour, "dash": DASHES["after"], "width": 2.5}),
+    ]
+    kept = [
+        (told, [one for one in values if one > NOTHING * max(values)], line) for told, values, line in spectra if values
+    ]
     figure = go.Figure()
-    if random:
-        _singular_values(figure, random, {"color": BASE, "dash": "dot", "width": 1.5}, "a random matrix")
-    _singular_values(figure, sigma, {"color": RANK, "width": 2.5}, "before" if after else "")
-    if after is not None:
-        _singular_values(figure, after, {"color": after_colour, "dash": "dash", "width": 2.5}, "after")
-    figure.add_scatter(x=list(range(1, len(sigma) + 1)), y=energy, mode="lines", line={"color": INK, "dash": "dot"},
-                       yaxis="y2", hovertemplate="energy up to %{x}: %{y:.1%}<extra></extra>")  # fmt: skip
+    for told, values, line in kept:
+        figure.add_scatter(x=list(range(1, len(values) + 1)), y=values, mode="lines", line=line, name=told,
+                           hovertemplate=told + " σ%{x} = %{y:.3g}<extra></extra>")  # fmt: skip
+    figure.add_scatter(x=list(range(1, len(sigma) + 1)), y=energy, mode="lines", yaxis="y2", name="energy",
+                       line={"color": INK, "dash": DASHES["energy"], "width": 1.5},
+                       hovertemplate="energy up to %{x}: %{y:.1%}<extra></extra>")  # fmt: skip
     _references(figure, len(sigma), cut, edge, even)
-    bottom = LOSS_SHARE + 0.08 if losses else 0.0
-    figure.update_layout(
-        yaxis={"type": "log", "title": "singular value σ", "domain": [bottom, 1], "exponentformat": "power"},
-        yaxis2={"overlaying": "y", "side": "right", "range": [0, 1.02], "tickvals": [0, 0.25, 0.5, 0.75, 1], "tickformat": ".0%",
-                "tickmode": "array", "title": {"text": "cumulative energy (dotted)", "standoff": 12}, "showgrid": False})  # fmt: skip
-    figure.update_xaxes(title="rank: singular values in falling order", range=[0, len(sigma) * 1.01], anchor="free",
-                        position=0)  # fmt: skip
+    seen = [one for one in (*(one for _, values, _ in kept for one in values), edge) if one > 0] or [0.1, 1.0]
+    _spectrum_axes(figure, len(sigma), (0.85 * min(seen), 1.18 * max(seen)), LOSS_SHARE + 0.08 if losses else 0.0)
+    _name_lines(figure, [(told, str(line["color"]), values) for told, values, line in kept], energy.tolist(), edge)
     if losses:
         _loss_panel(figure, losses, base, score, len(sigma))
-    error = math.sqrt(max(0.0, 1 - float(energy[cut - 1])))
-    found = f"{name} cut at rank {cut} of {len(sigma)} keeps {energy[cut - 1]:.1%} of the energy; relative error {error:.1%}"
+    found = _kept_words(name, cut, energy.tolist()) + _score_words(losses, cut, base, score)
+    return styled(figure, found.strip(), provenance, height=440, wide=True, right=84, above=16)
+
+
+def _kept_words(name: str, cut: int, energy: Sequence[float]) -> str:
+    """What the cut keeps, and how far it is from the matrix."""
+    error = math.sqrt(max(0.0, 1 - energy[cut - 1]))
+    return f"{name} cut at rank {cut} of {len(energy)} keeps {energy[cut - 1]:.1%} of the energy; relative error {error:.1%}"
+
+
+def _score_words(losses: Losses, cut: int, base: float, score: str) -> str:
+    """What the model scores at this cut, where that is known."""
     here = next((value for rank, value, _, _ in losses if rank == cut), None)
     told = "{:.1%}".format if score == "accuracy" else spoken
-    found += f"; {score} {told(base)} → {told(here)}" if here is not None else ""
-    styled(figure, found.strip(), provenance, height=440)
-    figure.update_layout(margin_r=84)
-    return figure
+    return f"; {score} {told(base)} → {told(here)}" if here is not None else ""
 
 
-def _singular_values(figure: go.Figure, sigma: Sequence[float], line: dict[str, object], name: str) -> None:
-    """A spectrum with its name beside it; what is rounding is left out."""
-    kept = [value for value in sigma if value > NOTHING * sigma[0]]
-    figure.add_scatter(x=list(range(1, len(kept) + 1)), y=kept, mode="lines", line=line, name=name,
-                       hovertemplate=name + " σ%{x} = %{y:.3g}<extra></extra>")  # fmt: skip
-    if kept and name:
-        at = int(LABELLED.get(name, 0.85) * (len(kept) - 1))
-        # On a log axis an annotation is placed by its logarithm, unlike a line.
-        figure.add_annotation(x=at + 1, y=math.log10(kept[at]), text=name, showarrow=False, yshift=-12 if name == "after" else 14,
-                              font={"color": line["color"]})  # fmt: skip
+def _spectrum_axes(figure: go.Figure, full: int, reach: tuple[float, float], bottom: float) -> None:
+    """Singular values on the left, energy on the right, over one axis of ranks."""
+    figure.update_layout(
+        yaxis={"title": "singular value σ", "domain": [bottom, 1], **log_axis(*reach, 5)},
+        yaxis2={"overlaying": "y", "side": "right", "range": [0, ENERGY_TOP], "tickvals": [0, 0.25, 0.5, 0.75, 1], "tickformat": ".0%",
+                "tickmode": "array", "title": {"text": "cumulative energy", "standoff": 12}, "showgrid": False})  # fmt: skip
+    figure.update_xaxes(
+        title="rank: singular values in falling order", range=[0, full * 1.01], anchor="free", position=0
+    )
+
+
+def _name_lines(figure: go.Figure, spectra: Sequence[tuple[str, str, Sequence[float]]], energy: Sequence[float],
+                edge: float) -> None:  # fmt: skip
+    """A direct label at each curve and at the random-matrix edge, off all of them."""
+    frame = Frame(figure.layout.xaxis.range, figure.layout.yaxis.range, 600, 130)
+    low, high = frame.y
+    drawn = [
+        (told, colour, [(rank + 1.0, math.log10(one)) for rank, one in enumerate(values)])
+        for told, colour, values in spectra
+    ]
+    drawn.append(
+        ("energy", INK, [(rank + 1.0, low + one / ENERGY_TOP * (high - low)) for rank, one in enumerate(energy)])
+    )
+    if edge > 0:
+        drawn.append(
+            ("random-matrix edge", BASE, [(share * len(energy), math.log10(edge)) for share in np.linspace(0, 1, 40)])
+        )
+    lines = [(told, colour, places[:: max(1, len(places) // 40)]) for told, colour, places in drawn]
+    label(
+        figure, [Words(*line) for line in lines], [], [one for *_, places in lines for one in between(places, 4)], frame
+    )
+
+
+def _named(figure: go.Figure, x: float, y: float, text: str, colour: str, **place: object) -> None:
+    """A direct label; what runs behind it gives way. On a log axis it is placed by its logarithm, unlike a line."""
+    figure.add_annotation(x=x, y=y, text=text, bgcolor=GROUND, borderpad=0, font={"color": colour},
+                          **{"showarrow": False} | place)  # fmt: skip
 
 
 def _references(figure: go.Figure, full: int, cut: int, edge: float, even: int) -> None:
-    """The cut, break-even and the random-matrix edge, each named where it stands."""
+    """The cut and break-even, upright, each named above the plot on its own side; the random-matrix edge, level."""
     figure.add_vrect(x0=even, x1=full, fillcolor=BASE, opacity=0.08, line_width=0, layer="below")
-    for x, colour, dash, text, level in (
-        (cut, RING, "solid", f"cut {cut}", 1.0),
-        (even, BASE, "dash", f"break-even {even}", 0.0),
+    for x, colour, dash, text, words, outward in (
+        (even, BASE, "dash", f"break-even {even}", BASE, even > cut),
+        (cut, RING, "solid", f"cut {cut}", RING_TEXT, cut >= even),
     ):
         figure.add_vline(x=x, line={"color": colour, "width": 2, "dash": dash})
-        figure.add_annotation(x=x, y=level, yref="y domain", text=text, showarrow=False, xanchor="left", xshift=4,
-                              yanchor="top" if level else "bottom", font={"color": colour if level else BASE})  # fmt: skip
-    figure.add_shape(type="line", x0=0, x1=1, xref="x domain", y0=edge, y1=edge, line={"color": BASE, "width": 1.5})
-    figure.add_annotation(x=full, y=math.log10(edge) if edge > 0 else 0, text="random-matrix edge", showarrow=False,
-                          xanchor="right", yanchor="bottom", font={"color": BASE})  # fmt: skip
+        _named(figure, x, 1.0, text, words, yref="y domain", yanchor="bottom", xanchor="left" if outward else "right",
+               xshift=4 if outward else -4)  # fmt: skip
+    if edge > 0:
+        figure.add_shape(type="line", x0=0, x1=1, xref="x domain", y0=edge, y1=edge,
+                         line={"color": BASE, "width": 1.5, "dash": DASHES["edge"]})  # fmt: skip
 
 
 def _loss_panel(figure: go.Figure, losses: Losses, base: float, score: str, full: int) -> None:
@@ -90,20 +150,19 @@ def _loss_panel(figure: go.Figure, losses: Losses, base: float, score: str, full
     bars = {"type": "data", "symmetric": False, "array": [high - value for value, _, high in known],
             "arrayminus": [value - low for value, low, _ in known], "width": 0} if whole else None  # fmt: skip
     figure.add_scatter(x=ranks, y=values, mode="lines+markers", yaxis="y3", error_y=bars, marker={"size": 7},
-                       line={"color": RANK, "dash": "dot", "width": 1.5},
+                       line={"color": RANK, "dash": DASHES["between"], "width": 1.5},
                        hovertemplate="rank %{x}: " + score + " %{y:.4g}<extra></extra>")  # fmt: skip
     log = score == "perplexity"
     low, high = min(base, *values), max(base, *values)
     room = max(0.15 * (high - low), 0.01 * base)
-    reach, ticks = (max(low - room, 0.5 * low), high + room), spoken_ticks(low - room, high + room)
     figure.add_shape(type="line", x0=0, x1=full, yref="y3", y0=base, y1=base, line={"color": BASE, "width": 1.5})
-    figure.add_annotation(x=full, yref="y3", y=math.log10(base) if log else base, text="base", showarrow=False,
-                          xanchor="right", yanchor="bottom", font={"color": BASE})  # fmt: skip
-    figure.update_layout(yaxis3={
-        "domain": [0, LOSS_SHARE], "title": score, "anchor": "x", "type": "log" if log else "linear",
-        "range": [math.log10(one) for one in reach] if log else list(reach),
-        **({"tickvals": ticks, "ticktext": [spoken(one) for one in ticks]} if log else {"tickformat": ".0%", "nticks": 4}),
-    })  # fmt: skip
+    _named(figure, full, math.log10(base) if log else base, "base", BASE, yref="y3", xanchor="right", yanchor="bottom")
+    scale = (
+        log_axis(max(low - room, 0.5 * low), high + room, 3)
+        if log
+        else {"type": "linear", **share_axis([low, high]), "dtick": None, "nticks": 4}
+    )
+    figure.update_layout(yaxis3={"domain": [0, LOSS_SHARE], "title": score, "anchor": "x", **scale})
 
 
 def spectra_by_depth(spectra: Sequence[Sequence[float]], layers: Sequence[int], kind: str, chosen: int | None,
@@ -119,23 +178,28 @@ def spectra_by_depth(spectra: Sequence[Sequence[float]], layers: Sequence[int], 
             mode="lines", line={"color": RING if here else colour, "width": 3.5 if here else 1.5},
             hovertemplate=f"layer {layer}: " + "%{y:.3f} of the first at %{x:.0%} of full rank<extra></extra>",
         )  # fmt: skip
+    lowest = max(min((sigma[-1] / sigma[0] for sigma in spectra), default=1.0), 1e-3)
     marked = {0: colours[0], len(layers) - 1: colours[len(layers) - 1]}
     marked |= {index: RING for index, layer in enumerate(layers) if layer == chosen}
     for order, (index, colour) in enumerate(sorted(marked.items())):
-        at = int((0.3 + 0.2 * order) * len(spectra[index]))
-        level = math.log10(max(spectra[index][at] / spectra[index][0], NOTHING))
-        figure.add_annotation(x=(at + 1) / len(spectra[index]), y=level, text=f"layer {layers[index]}", arrowcolor=colour,
-                              ax=28, ay=_away(spectra, index, at), font={"color": colour})  # fmt: skip
-    half = [sum(value > 0.5 * sigma[0] for value in sigma) for sigma in spectra]
-    lowest = min((sigma[-1] / sigma[0] for sigma in spectra), default=1.0)
-    lowest = max(lowest, 1e-3)
-    ticks = spoken_ticks(lowest, 1.0)
-    figure.update_yaxes(type="log", title="σᵢ / σ₁", range=[math.log10(lowest), 0.05], tickvals=ticks,
-                        ticktext=[spoken(one) for one in ticks])  # fmt: skip
+        sigma = [value / spectra[index][0] for value in spectra[index]]
+        seen = sum(value > 1.5 * lowest for value in sigma)
+        at = max(0, min(int((0.3 + 0.2 * order) * len(sigma)), seen - 1))
+        _named(figure, (at + 1) / len(sigma), math.log10(max(sigma[at], lowest)), f"layer {layers[index]}", INK, showarrow=True,
+               arrowcolor=colour, arrowwidth=2, ax=28, ay=_away(spectra, index, at))  # fmt: skip
+    figure.update_yaxes(title="σᵢ / σ₁", **log_axis(0.94 * lowest, 1.12))
     figure.update_xaxes(title="i, as a share of full rank", tickformat=".0%", range=[0, 1.01])
+    return styled(figure, _half_as_strong(spectra, layers, kind), provenance, height=380, wide=True)
+
+
+def _half_as_strong(spectra: Sequence[Sequence[float]], layers: Sequence[int], kind: str) -> str:
+    """Which layer's spectrum is flattest, and which steepest."""
+    half = [sum(value > 0.5 * sigma[0] for value in sigma) for sigma in spectra]
     most, least = layers[int(np.argmax(half))], layers[int(np.argmin(half))]
-    found = f"{kind}: {max(half)} directions are at least half as strong as the first in layer {most}, only {min(half)} in layer {least}"
-    return styled(figure, found, provenance, height=380)
+    found = f"{kind}: {max(half)} {'direction is' if max(half) == 1 else 'directions are'} at least half as strong as the first"
+    if max(half) == min(half):
+        return found if len(layers) == 1 else f"{found} in every layer"
+    return f"{found} in layer {most}, only {min(half)} in layer {least}"
 
 
 def _away(spectra: Sequence[Sequence[float]], index: int, at: int) -> int:
@@ -160,13 +224,18 @@ def rank_map(values: Mapping[str, float], roles: Sequence[Sequence[str]], kinds:
         if chosen in names:
             figure.add_shape(type="rect", x0=layers[list(names).index(chosen)] - 0.5, x1=layers[list(names).index(chosen)] + 0.5,
                              y0=row - 0.5, y1=row + 0.5, line={"color": RING, "width": 3})  # fmt: skip
-    figure.update_yaxes(autorange="reversed", type="category", showgrid=False, automargin=True)
+    figure.update_yaxes(autorange="reversed", type="category", showgrid=False)
     figure.update_xaxes(
         title="layer", dtick=1 if len(layers) <= 16 else 2, showgrid=False, range=[layers[0] - 0.5, layers[-1] + 0.5]
     )
     figure.update_layout(hoverdistance=60)
     return styled(
-        figure, _range_told(table, roles, what, ratio, difference), provenance, height=CELL * len(kinds) + 130
+        figure,
+        _range_told(table, roles, what, ratio, difference),
+        provenance,
+        height=CELL * len(kinds) + 130,
+        wide=True,
+        left=room_for(kinds),
     )
 
 
@@ -239,8 +308,10 @@ def als_excess(losses: Sequence[float], optimum: float, rate: float, provenance:
         ]
         figure.add_scatter(x=[one[0] for one in line], y=[one[1] for one in line], mode="lines", hoverinfo="skip",
                            line={"color": BASE, "dash": "dash", "width": 1.5})  # fmt: skip
-        figure.add_annotation(x=line[0][0], y=math.log10(line[0][1]), text=f"in the long run ×{rate:.3f} a round", showarrow=False,
-                              xanchor="left", yanchor="bottom", font={"color": BASE})  # fmt: skip
+        x, y = line[len(line) // 2]
+        above = y > dict(excess)[x]
+        _named(figure, x, math.log10(y), f"in the long run ×{rate:.3f} a round", BASE, xanchor="left" if above else "right",
+               yanchor="bottom" if above else "top", xshift=6 if above else -6)  # fmt: skip
     _rounds_axis(figure, len(losses))
     reach = [one[1] for one in excess] or [0.1, 1.0]
     ticks = spoken_ticks(0.8 * min(reach), 1.25 * max(reach))

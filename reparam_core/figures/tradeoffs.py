@@ -3,21 +3,37 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import plotly.graph_objects as go
 
-from reparam_core.figures.theme import AXIS_COLOURS, BASE, RING, spoken, spoken_ticks, styled
+from reparam_core.figures.labels import Frame, Words, between, label
+from reparam_core.figures.theme import (
+    AXIS_COLOURS,
+    BASE,
+    GROUND,
+    INK,
+    RING,
+    RING_TEXT,
+    SIZE,
+    log_axis,
+    share_axis,
+    shortened,
+    spoken,
+    styled,
+)
 
 CEILING = 1e9  # of a log axis: above it a cliff is a cliff
 ROOM_BELOW = 0.18  # of its height, for the label under a curve's best end
+LONGEST_NAME = 28  # characters of a source beside its curve
 AXIS_TITLES = {
     "keep": "rank kept, % of full", "parameters": "rank kept, % of the numbers", "energy": "energy kept, % of Σσ²",
     "rank": "rank kept", "fraction": "numbers zeroed, %", "threshold": "zero below", "bits": "bits a number",
 }  # fmt: skip
-AXIS_RANGES = {"keep": [0, 104], "energy": [0, 104], "fraction": [-4, 100], "bits": [1.5, 8.5]}
+AXIS_RANGES: dict[str, list[float]] = {"keep": [0, 104], "energy": [0, 104], "fraction": [-4, 100], "bits": [1.5, 8.5]}
 
 
 @dataclass(frozen=True)
@@ -42,6 +58,7 @@ class Scale:
     name: str
     source: str
     log: bool
+    chance: float | None = None  # of an accuracy: always giving the commonest answer
 
     @property
     def better(self) -> int:
@@ -51,6 +68,10 @@ class Scale:
     def told(self, value: float) -> str:
         """As people say it."""
         return spoken(value) if self.log else f"{value:.1%}"
+
+    def height(self, value: float) -> float:
+        """Where it is drawn, as the axis counts; above the ceiling at the ceiling."""
+        return math.log10(min(value, CEILING)) if self.log else value
 
 
 @dataclass(frozen=True)
@@ -71,30 +92,75 @@ def front_of(rows: Sequence[Row], scale: Scale) -> list[Row]:
     return front
 
 
-def tradeoff_scatter(rows: Sequence[Row], current: str, scale: Scale, provenance: str) -> go.Figure:
+def tradeoff_scatter(
+    rows: Sequence[Row], current: str, scale: Scale, provenance: str, pinned: str | None = None
+) -> go.Figure:
     """Every setting so far: file size × quality with 95 % intervals, the front drawn, the current one ringed.
 
-    Estimates are hollow; neither the front nor the title counts them.
+    Estimates are hollow; neither the front nor the title counts them. The pinned setting is in a square; what lies above
+    the axis points upwards at its end.
     """
     figure, front = go.Figure(), front_of([one for one in rows if one.final], scale)
     figure.add_scatter(x=[one.ratio for one in front], y=[one.quality for one in front], mode="lines",
                        line={"color": BASE, "dash": "dot", "shape": "hv"}, hoverinfo="skip")  # fmt: skip
-    here = [one.recipe == current for one in rows]
     figure.add_scatter(
-        x=[one.ratio for one in rows], y=[one.quality for one in rows], mode="markers", error_y=_whiskers(rows),
-        customdata=[[one.recipe, one.short, _told(one, scale)] for one in rows],
-        marker={"symbol": ["circle" if one.final else "circle-open" for one in rows],
-                "size": [15 if one else 9 for one in here], "color": [AXIS_COLOURS[one.axis] for one in rows],
-                "line": {"width": [3 if one else 0 for one in here], "color": RING}},
+        x=[one.ratio for one in rows], y=[_drawn(one, scale) for one in rows], mode="markers", error_y=_whiskers(rows, scale),
+        customdata=[[one.recipe, one.short, _told(one, scale)] for one in rows], cliponaxis=False,
+        marker={"symbol": [_symbol(one, scale) for one in rows], "size": 9, "color": [AXIS_COLOURS[one.axis] for one in rows],
+                "line": {"width": [0 if one.final else 2 for one in rows]}},
         hovertemplate="<b>%{customdata[1]}</b><br>%{x:.2f}× the bytes<br>" + scale.name + " %{customdata[2]}"
                       "<br><i>click to load</i><extra></extra>",
     )  # fmt: skip
-    for axis in dict.fromkeys(one.axis for one in rows):
-        _label(figure, axis, [one for one in rows if one.axis == axis], scale)
-    most = max(1.0, *(one.ratio for one in rows))
-    figure.update_xaxes(title="file size, × the base", tickformat=".2~f", range=[0, 1.15 * most])
-    _quality_axis(figure, [one.quality for one in rows], scale)
+    names: dict[str | None, str] = (
+        {pinned: "pinned", current: "this setting"} if pinned != current else {current: "this setting, pinned"}
+    )
+    _mark(figure, [one for one in rows if one.recipe == current], scale, "circle-open", RING)
+    _mark(figure, [one for one in rows if one.recipe == pinned], scale, "square-open", INK)
+    figure.update_xaxes(
+        title="file size, × the base", tickformat=".2~f", range=[0, 1.15 * max(1.0, *(one.ratio for one in rows))]
+    )
+    _quality_axis(figure, rows, scale)
+    _name_points(figure, rows, names, front, scale)
     return styled(figure, _count(sum(one.final for one in rows), len(front)), provenance)
+
+
+def _drawn(row: Row, scale: Scale) -> float:
+    """A cliff above the axis stays in sight at its end."""
+    return min(row.quality, CEILING) if scale.log else row.quality
+
+
+def _symbol(row: Row, scale: Scale) -> str:
+    """Hollow where it is an estimate; pointing to where it is, if that is above the axis."""
+    return f"{'circle' if _drawn(row, scale) == row.quality else 'triangle-up'}{'' if row.final else '-open'}"
+
+
+def _mark(figure: go.Figure, rows: Sequence[Row], scale: Scale, symbol: str, colour: str) -> None:
+    """A ring or a square around a setting."""
+    if rows:
+        figure.add_scatter(x=[one.ratio for one in rows], y=[_drawn(one, scale) for one in rows], mode="markers", hoverinfo="skip",
+                           cliponaxis=False, marker={"symbol": symbol, "size": 17, "color": colour, "line": {"width": 3}})  # fmt: skip
+
+
+def _name_points(
+    figure: go.Figure, rows: Sequence[Row], names: Mapping[str | None, str], front: Sequence[Row], scale: Scale
+) -> None:
+    """Direct labels instead of a legend: the current and the pinned setting, and one for each axis."""
+
+    def place(row: Row) -> tuple[float, float]:
+        return row.ratio, scale.height(row.quality)
+
+    wanted, told = [], set()
+    for row in {one.recipe: one for one in rows if one.recipe in names}.values():
+        alone = sum(one.axis == row.axis for one in rows) == 1
+        told |= {row.axis} if alone else set()
+        wanted.append(Words(f"{row.axis}: {names[row.recipe]}" if alone else names[row.recipe], INK, [place(row)]))
+    for axis in sorted({one.axis for one in rows} - told, key=lambda one: one != "base"):
+        others = sorted((one for one in rows if one.axis == axis), key=lambda one: (one.recipe in names, one.ratio))
+        wanted.append(Words(axis, AXIS_COLOURS[axis], [place(one) for one in others]))
+    steps = [corner for one, after in pairwise(front)
+             for corner in (place(one), (after.ratio, scale.height(one.quality)), place(after))]  # fmt: skip
+    frame = Frame(figure.layout.xaxis.range, figure.layout.yaxis.range)
+    label(figure, wanted, [place(one) for one in rows], between(steps), frame)
 
 
 def _count(measured: int, unbeaten: int) -> str:
@@ -104,27 +170,18 @@ def _count(measured: int, unbeaten: int) -> str:
     return f"{measured} settings measured; {unbeaten} unbeaten on the dotted line"
 
 
-def _whiskers(rows: Sequence[Row]) -> dict[str, Any]:
-    """95 % intervals; nothing where there is none."""
-    return {
-        "type": "data", "symmetric": False, "width": 3, "thickness": 1, "color": BASE,
-        "array": [0 if one.high is None else one.high - one.quality for one in rows],
-        "arrayminus": [0 if one.low is None else one.quality - one.low for one in rows],
-    }  # fmt: skip
+def _whiskers(rows: Sequence[Row], scale: Scale) -> dict[str, Any]:
+    """95 % intervals; nothing where there is none, or where the point itself is beyond the axis."""
+    ends = [(one.quality if one.low is None else one.low, one.quality, one.quality if one.high is None else one.high)
+            if _drawn(one, scale) == one.quality else (0.0, 0.0, 0.0) for one in rows]  # fmt: skip
+    return {"type": "data", "symmetric": False, "width": 3, "thickness": 1, "color": BASE,
+            "array": [high - value for _, value, high in ends], "arrayminus": [value - low for low, value, _ in ends]}  # fmt: skip
 
 
 def _told(row: Row, scale: Scale) -> str:
     """A setting's quality with its interval, as the hover has it."""
     interval = "" if row.low is None or row.high is None else f" ({scale.told(row.low)} to {scale.told(row.high)})"
     return f"{scale.told(row.quality)}{interval}{'' if row.final else ', estimate'}"
-
-
-def _label(figure: go.Figure, axis: str, rows: Sequence[Row], scale: Scale) -> None:
-    """A direct label instead of a legend, beside the smallest setting of that kind."""
-    least = min(rows, key=lambda one: one.ratio)
-    y = math.log10(min(least.quality, CEILING)) if scale.log else least.quality
-    figure.add_annotation(x=least.ratio, y=y, text=axis, showarrow=False, xanchor="left", yanchor="bottom",
-                          xshift=7, yshift=3, font={"color": AXIS_COLOURS[axis], "size": 13})  # fmt: skip
 
 
 def axis_curve(
@@ -138,9 +195,35 @@ def axis_curve(
         _curve(figure, rows, along.axis, scale, "solid" if index == 0 else "dash")
     if current is not None:
         figure.add_vline(x=current, line={"color": RING, "dash": "dash"})
-    figure.update_xaxes(title=AXIS_TITLES[along.field], type="linear", range=AXIS_RANGES.get(along.field))
-    _quality_axis(figure, [one.quality for _, rows in ordered for one in rows], ordered[0][0])
+    every = [one for _, rows in ordered for one in rows]
+    figure.update_xaxes(title=AXIS_TITLES[along.field], type="linear", range=_reach(along.field, every, current))
+    _quality_axis(figure, every, ordered[0][0])
+    if max((len(rows) for _, rows in ordered), default=0) < 2:
+        _not_yet(figure, every, ordered[0][0], current)
+    _name_curves(figure, along.axis, ordered, current)
     return styled(figure, _finding(along, *ordered[0]), provenance)
+
+
+def _reach(field: str, rows: Sequence[Row], current: float | None) -> list[float]:
+    """The axis's own range, or where its points are."""
+    if field in AXIS_RANGES:
+        return AXIS_RANGES[field]
+    places = [one.position for one in rows if one.position is not None] + ([] if current is None else [current])
+    low, high = min(places, default=0.0), max(places, default=1.0)
+    room = 0.05 * (high - low) or 0.1 * abs(high) or 1.0
+    return [low - room, high + room]
+
+
+def _not_yet(figure: go.Figure, rows: Sequence[Row], scale: Scale, current: float | None) -> None:
+    """A sentence instead of a curve, beside the upright line; the axis has no values but those that were measured."""
+    figure.update_yaxes(
+        tickmode="array", tickvals=[one.quality for one in rows], ticktext=[scale.told(one.quality) for one in rows]
+    )
+    low, high = figure.layout.xaxis.range
+    free = 0.75 if current is not None and current <= (low + high) / 2 else 0.25
+    told = "One setting so far:<br>two make a curve" if rows else "No setting along this axis<br>is measured yet"
+    figure.add_annotation(x=free, y=0.04 if rows else 0.5, yanchor="bottom" if rows else "middle", xref="x domain",
+                          yref="y domain", text=told, showarrow=False, font={"color": BASE, "size": SIZE})  # fmt: skip
 
 
 def _in_order(rows: Sequence[Row]) -> list[Row]:
@@ -168,32 +251,44 @@ def _band(figure: go.Figure, rows: Sequence[Row], axis: str) -> None:
 
 
 def _curve(figure: go.Figure, rows: Sequence[Row], axis: str, scale: Scale, dash: str) -> None:
-    place, where = _curve_label(rows, scale)
     figure.add_scatter(
-        x=[one.position for one in rows], y=[one.quality for one in rows], mode="lines+markers+text",
+        x=[one.position for one in rows], y=[one.quality for one in rows], mode="lines+markers", name=scale.source,
         line={"color": AXIS_COLOURS[axis], "dash": dash}, cliponaxis=False,
         marker={"size": 8, "symbol": ["circle" if one.final else "circle-open" for one in rows]},
-        text=[scale.source if index == place else "" for index in range(len(rows))], textposition=where,
         customdata=[[one.recipe, one.short, _told(one, scale)] for one in rows],
         hovertemplate="<b>%{customdata[1]}</b><br>" + scale.name + " %{customdata[2]} on " + scale.source + "<extra></extra>",
     )  # fmt: skip
 
 
-def _curve_label(rows: Sequence[Row], scale: Scale) -> tuple[int, str]:
-    """At the curve's best end, on the side that the curve leaves free."""
-    if not rows:
-        return 0, "top center"
-    best = max(range(len(rows)), key=lambda index: scale.better * rows[index].quality)
-    return best, f"{'bottom' if scale.log else 'top'} {'left' if best >= len(rows) / 2 else 'right'}"
+def _name_curves(
+    figure: go.Figure, axis: str, curves: Sequence[tuple[Scale, Sequence[Row]]], current: float | None
+) -> None:
+    """Each curve's source beside it, and what the upright line is."""
+    frame = Frame(figure.layout.xaxis.range, figure.layout.yaxis.range)
+    places = [[(one.position or 0.0, scale.height(one.quality)) for one in rows] for scale, rows in curves]
+    wanted = [Words(shortened(scale.source, LONGEST_NAME), AXIS_COLOURS[axis], sorted(line, reverse=True))
+              for (scale, _), line in zip(curves, places, strict=True)]  # fmt: skip
+    lines = [place for line in places for place in between(line)]
+    if current is not None:
+        low, high = frame.y
+        upright = [(current, low + share * (high - low)) for share in (0.9, 0.7, 0.5, 0.3, 0.1)]
+        wanted.append(Words("this setting", RING_TEXT, upright))
+        lines += between(upright)
+    label(figure, wanted, [place for line in places for place in line], lines, frame)
 
 
-def _quality_axis(figure: go.Figure, values: Sequence[float], scale: Scale) -> None:
-    """Accuracy in per cent; perplexity on a log axis that reads over a cliff of many decades."""
-    if not scale.log:
-        figure.update_yaxes(title=scale.name, tickformat=".0%", range=[0, 1.06])
+def _quality_axis(figure: go.Figure, rows: Sequence[Row], scale: Scale) -> None:
+    """Accuracy in per cent around what there is; perplexity on a log axis that reads over a cliff of many decades."""
+    values = [one.quality for one in rows]
+    if scale.log:
+        least, high = min([*values, CEILING / 2] if values else [1.0]), min(max(values, default=10) * 1.7, CEILING)
+        low = least / max(1.4, (high / least) ** ROOM_BELOW)
+        figure.update_yaxes(title=f"{scale.name}, log scale", **log_axis(low, high))
         return
-    least, high = min(values, default=1), min(max(values, default=10) * 1.7, CEILING)
-    low = least / max(1.4, (high / least) ** ROOM_BELOW)
-    ticks = spoken_ticks(low, high)
-    figure.update_yaxes(type="log", title=f"{scale.name}, log scale", tickvals=ticks, ticktext=[spoken(one) for one in ticks],
-                        range=[math.log10(low), math.log10(high)])  # fmt: skip
+    ends = [one for row in rows for one in (row.low, row.high) if one is not None]
+    chance = [] if scale.chance is None else [scale.chance]
+    figure.update_yaxes(title=scale.name, **share_axis([*values, *ends, *chance]))
+    if scale.chance is not None:
+        figure.add_hline(y=scale.chance, line={"color": BASE, "dash": "longdashdot", "width": 1.5})
+        figure.add_annotation(x=1, xref="x domain", y=scale.chance, text=f"commonest answer {scale.chance:.1%}", showarrow=False,
+                              xanchor="right", yanchor="bottom", bgcolor=GROUND, font={"color": BASE})  # fmt: skip

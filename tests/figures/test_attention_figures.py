@@ -21,7 +21,7 @@ from reparam_core.figures.attention import (
     sprite,
     strip,
 )
-from reparam_core.figures.theme import for_slides, in_the_dark
+from reparam_core.figures.theme import LINE, SLIDE_FOOTER_SIZE, for_slides, in_the_dark
 from reparam_core.measure.attention import HeadChange, Maps, View, compare
 
 WHERE = "embedded-decoder · self-attention"
@@ -120,11 +120,20 @@ def test_tokens_are_shown_harmlessly() -> None:
     assert shown("incomprehensibilities") == "incomprehe…"
 
 
-def test_labels_and_footer_do_not_meet_on_a_slide() -> None:
-    """What hangs below the keys' axis lies inside the frame, above which the footer begins."""
-    figure = for_slides(head_figure(change_of(token="Constitution"), "after", (0, 0), WHERE))
-    inside = figure.layout.yaxis.domain[0] * (720 - figure.layout.margin.t - figure.layout.margin.b)
-    assert inside > 11 * 0.5 * figure.layout.font.size + 19
+@pytest.mark.parametrize(
+    ("side", "told"), [(ROWS, ""), (ROWS + 1, "every 2nd"), (3 * ROWS, "every 3rd"), (256, "every 13th")]
+)
+def test_an_axis_says_so_where_not_every_token_is_labelled(side: int, told: str) -> None:
+    title = head_figure(change_of(side), "after", (0, 0), WHERE).layout.yaxis.title.text.replace("<br>", " ")
+    assert title == (f"query: what looks ({told} token labelled)" if told else "query: what looks")
+
+
+@pytest.mark.parametrize("token", ["a", "Constitution"])
+def test_labels_and_footer_do_not_meet_on_a_slide(token: str) -> None:
+    """The footer begins below what hangs from the keys' axis: its labels and its title."""
+    slide = for_slides(head_figure(change_of(token=token), "after", (0, 0), WHERE))
+    longest = max(map(len, slide.layout.xaxis.ticktext))
+    assert slide.layout.margin.b - LINE * SLIDE_FOOTER_SIZE > 0.5 * slide.layout.xaxis.tickfont.size * longest + 20
 
 
 @pytest.mark.parametrize("layers", [2, 30])

@@ -31,7 +31,33 @@ def test_the_spectrum_says_what_the_cut_keeps(losses: Any, after: Any) -> None:
     title = checked(figure)
     assert title.startswith("layers.0.mlp.up cut at rank 2 of 5 keeps 94.1% of the energy; relative error 24.3%")
     assert title.endswith("perplexity 35 → 40") == bool(losses)
-    assert {one.text for one in figure.layout.annotations} >= {"cut 2", "break-even 3", "random-matrix edge"}
+    assert {one.text for one in figure.layout.annotations} >= {"cut 2", "break-even 3", "random-matrix edge", "energy",
+                                                            "a random matrix", "this matrix" if after is None else "before"}  # fmt: skip
+
+
+def test_no_two_lines_of_a_spectrum_look_alike() -> None:
+    figure = spectrum(
+        SIGMA, 2, 1.5, 3, "from there", random=[1.5, 1, 0.8, 0.5, 0.1], after=[3.0, 1.0], losses=LOSSES, base=35.0
+    )
+    level = [one for one in figure.layout.shapes if one.type == "line" and one.y0 == 1.5]
+    dashes = [one.line.dash for one in (*figure.data, *level)]
+    assert len(set(dashes)) == len(dashes) == 6
+
+
+@pytest.mark.parametrize(("cut", "even"), [(1, 3), (3, 3), (5, 3), (2, 5)])
+def test_cut_and_break_even_are_named_on_sides_of_their_own(cut: int, even: int) -> None:
+    figure = spectrum(SIGMA, cut, 1.5, even, "from there")
+    sides = {
+        one.text.split()[0]: one.xanchor for one in figure.layout.annotations if "cut" in one.text or "even" in one.text
+    }
+    assert sides == ({"cut": "left", "break-even": "right"} if cut >= even else {"cut": "right", "break-even": "left"})
+
+
+@pytest.mark.parametrize("smallest", [2.0, 1e-2, 1e-9])
+def test_the_axis_of_singular_values_has_few_ticks_that_people_say(smallest: float) -> None:
+    axis = spectrum([4.0, 3.0, smallest], 1, 1.5, 3, "from there").layout.yaxis
+    assert 1 <= len(axis.tickvals) <= 5
+    assert all("e" not in one for one in axis.ticktext)
 
 
 def test_a_labelled_score_is_told_in_per_cent() -> None:
@@ -53,6 +79,17 @@ def test_spectra_over_depth_name_the_flattest_and_the_steepest_layer(chosen: int
     labels = {one.text for one in figure.layout.annotations}
     assert {"layer 0", "layer 2"} <= labels
     assert ("layer 1" in labels) == (chosen == 1)
+
+
+def test_one_layer_is_not_compared_with_itself() -> None:
+    found = checked(spectra_by_depth([[1.0, 0.9, 0.1]], [0], "mlp.up", 0, "from there"))
+    assert found == "mlp.up: 2 directions are at least half as strong as the first"
+
+
+def test_a_layer_whose_spectrum_ends_below_the_axis_is_named_where_it_is_seen() -> None:
+    figure = spectra_by_depth([[1.0, 0.9, 0.8, 0.7], [1.0, 0.5, 1e-6, 1e-7]], [0, 1], "mlp.up", None, "from there")
+    (named,) = [one for one in figure.layout.annotations if one.text == "layer 1"]
+    assert figure.layout.yaxis.range[0] < named.y
 
 
 @pytest.mark.parametrize(("ratio", "difference"), [(False, False), (True, False), (False, True)])

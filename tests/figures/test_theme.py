@@ -3,6 +3,7 @@
 import json
 import math
 import re
+import textwrap
 
 import plotly.graph_objects as go
 import pytest
@@ -11,7 +12,17 @@ from hypothesis import strategies as st
 
 from reparam_core.figures import theme
 from reparam_core.figures.claims import bytes_by_kind, claimed_against_measured
-from reparam_core.figures.theme import AXIS_COLOURS, IN_THE_DARK, for_slides, in_the_dark, spoken, spoken_ticks
+from reparam_core.figures.theme import (
+    AXIS_COLOURS,
+    HEADING_SIZE,
+    IN_THE_DARK,
+    LINE,
+    SLIDE_SCALE,
+    for_slides,
+    in_the_dark,
+    spoken,
+    spoken_ticks,
+)
 from reparam_core.figures.tradeoffs import Along, Row, Scale, axis_curve, tradeoff_scatter
 
 SCALE = Scale("perplexity", "the novel", log=True)
@@ -65,6 +76,7 @@ def test_a_spoken_number_is_read_back_within_its_digits(value: float) -> None:
         (999_900, "10⁶"),
         (46.3, "46.3"),
         (1e30, "10³⁰"),
+        (2e-5, "2·10⁻⁵"),
         (math.inf, "∞"),
     ],
 )
@@ -112,11 +124,57 @@ def test_the_figure_itself_is_not_changed() -> None:
 def test_a_slide_is_wide_white_and_says_where_it_comes_from() -> None:
     for figure in figures():
         slide = for_slides(figure, "A heading.")
-        assert (slide.layout.width, slide.layout.height) == (1280, 720)
+        assert [SLIDE_SCALE * one for one in (slide.layout.width, slide.layout.height)] == [1280, 720]
         assert slide.layout.paper_bgcolor == "white"
         assert slide.layout.annotations[-1].text == "from here"
         assert slide.layout.title.text.replace("<br>", " ").startswith("A heading. ")
-        assert min(one.font.size for one in slide.layout.annotations) >= 14  # points that the last row reads
+        sizes = [one.font.size for one in slide.layout.annotations if one.font.size] + [slide.layout.font.size]
+        assert SLIDE_SCALE * min(sizes) >= 14 * 96 / 72  # points that the last row reads
+
+
+def test_all_slides_look_alike() -> None:
+    looks = {(slide.layout.title.font.size, slide.layout.title.x, slide.layout.title.pad.l, slide.layout.title.pad.t,
+              slide.layout.font.size, slide.layout.margin.t, slide.layout.annotations[-1].font.size,
+              slide.layout.margin.l + slide.layout.annotations[-1].xshift) for slide in map(for_slides, figures())}  # fmt: skip
+    assert len(looks) == 1
+
+
+def test_a_slide_s_margins_follow_its_lines() -> None:
+    figure = figures()[0]
+    short, long = for_slides(figure, "A heading."), for_slides(figure, "A heading of many words. " * 12)
+    more = long.layout.title.text.count("<br>") - short.layout.title.text.count("<br>")
+    assert more >= 3
+    assert long.layout.margin.t - short.layout.margin.t == pytest.approx(more * LINE * HEADING_SIZE, abs=1)
+    plain = theme.styled(go.Figure(), "found", "from here " * 40)
+    assert (
+        for_slides(plain).layout.margin.b
+        > for_slides(theme.styled(go.Figure(), "found", "from here")).layout.margin.b + 30
+    )
+
+
+def test_a_figure_over_the_whole_page_uses_its_width() -> None:
+    finding, origin = "word " * 30, "source " * 30
+    half, wide = (theme.styled(go.Figure(), finding, origin, wide=one) for one in (False, True))
+    for told in (lambda one: one.layout.title.text, lambda one: one.layout.annotations[-1].text):
+        assert told(wide).count("<br>") < told(half).count("<br>")
+    assert wide.layout.margin.t < half.layout.margin.t
+
+
+@given(st.text("ab ", min_size=1, max_size=300), st.integers(5, 80))
+def test_lines_are_as_few_as_fit_and_lose_no_word(text: str, most: int) -> None:
+    found = theme.wrapped(text, most) if text.strip() else []
+    assert len(found) == len(textwrap.wrap(text, most))
+    assert all(len(one) <= most for one in found)
+    assert "".join(found).replace(" ", "") == text.replace(" ", "")
+
+
+@given(st.lists(st.floats(0, 1), min_size=1, max_size=20))
+def test_an_axis_of_shares_holds_its_values_on_round_ends_within_0_and_1(values: list[float]) -> None:
+    axis = theme.share_axis(values)
+    low, high = axis["range"]
+    assert 0 <= low <= min(values) <= max(values) <= high <= 1
+    assert low / axis["dtick"] == pytest.approx(round(low / axis["dtick"]), abs=1e-6)
+    assert 1 <= (high - low) / axis["dtick"] <= 7
 
 
 def test_a_long_finding_and_a_long_provenance_are_broken_not_cut() -> None:
@@ -129,6 +187,6 @@ def test_a_long_finding_and_a_long_provenance_are_broken_not_cut() -> None:
 
 def test_figures_are_plain_data() -> None:
     for figure in figures():
-        assert json.loads(figure.to_json())["layout"]["meta"] == {"provenance": "from here"}
+        assert json.loads(figure.to_json())["layout"]["meta"]["provenance"] == "from here"
         assert "NaN" not in figure.to_json()
         assert math.isfinite(figure.layout.height)

@@ -1,6 +1,7 @@
 """The front is Pareto's, what a click loads is what was clicked, an estimate looks like one."""
 
 import math
+import random
 from dataclasses import replace
 from typing import Any
 
@@ -8,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from reparam_core.figures.labels import Frame
 from reparam_core.figures.tradeoffs import CEILING, Along, Row, Scale, axis_curve, front_of, tradeoff_scatter
 
 RANK = Along("rank", "keep", "all blocks (svd)")
@@ -41,7 +43,70 @@ def test_a_click_loads_the_recipe_under_it() -> None:
     points = figure.data[1]
     for index, one in enumerate(rows):
         assert (points.x[index], points.y[index], points.customdata[index][0]) == (one.ratio, one.quality, one.recipe)
-    assert [width > 0 for width in points.marker.line.width] == [False, True, False]  # the current one is ringed
+    (ring,) = figure.data[2:]
+    assert (list(ring.x), list(ring.y)) == ([0.7], [25])  # the current one is ringed
+
+
+@pytest.mark.parametrize(("current", "pinned", "told"), [
+    ("svd@0.5", None, {"svd@0.5": "this setting"}),
+    ("svd@0.5", "svd@0.7", {"svd@0.5": "this setting", "svd@0.7": "pinned"}),
+    ("svd@0.5", "svd@0.5", {"svd@0.5": "this setting, pinned"}),
+    ("svd@0.5", "base@1", {"svd@0.5": "this setting", "base@1": "base: pinned"}),
+    ("elsewhere", "nowhere", {}),
+])  # fmt: skip
+def test_the_current_and_the_pinned_setting_are_marked_and_named(
+    current: str, pinned: str | None, told: dict[str, str]
+) -> None:
+    rows = [row(0.5, 30), row(0.7, 25), row(0.8, 24), row(1, 20, "base", "base")]
+    figure = tradeoff_scatter(rows, current, PERPLEXITY, "here", pinned)
+    places = {one.recipe: (one.ratio, math.log10(one.quality)) for one in rows}
+    named = {
+        one.text: (one.x, one.y)
+        for one in figure.layout.annotations[:-1]
+        if "setting" in one.text or "pinned" in one.text
+    }
+    assert named == {words: places[recipe] for recipe, words in told.items()}
+    marks = {(one.marker.symbol, one.x[0]) for one in figure.data[2:]}
+    assert marks == {(symbol, places[recipe][0]) for symbol, recipe in (("circle-open", current), ("square-open", pinned))
+                     if recipe in places}  # fmt: skip
+
+
+@pytest.mark.parametrize("count", [1, 2, 9, 60])
+def test_labels_lie_on_no_point_and_on_no_other_label(count: int) -> None:
+    """In pixels of half a page, where there is least room."""
+    draw = random.Random(count)
+    axes = ["rank", "sparsity", "bits", "combined"]
+    rows = [row(1, 20, "base", "base")] + [
+        row(draw.uniform(0.15, 1.0), 20 + 500 * draw.random() ** 4, axes[index % 4], str(index)) for index in range(count - 1)]  # fmt: skip
+    figure = tradeoff_scatter(rows, rows[-1].recipe, PERPLEXITY, "here", rows[0].recipe)
+    frame = Frame(figure.layout.xaxis.range, figure.layout.yaxis.range)
+    boxes = [box_of(one, frame) for one in figure.layout.annotations[:-1]]
+    told = " ".join(one.text for one in figure.layout.annotations[:-1])
+    assert all(word in told for word in ("this setting", "pinned", *{one.axis for one in rows}))
+    for index, (left, bottom, right, top) in enumerate(boxes):
+        for x, y in frame.pixels([(one.ratio, math.log10(one.quality)) for one in rows]):
+            assert not (left < x < right and bottom < y < top)
+        for other in boxes[:index]:
+            assert right <= other[0] or other[2] <= left or top <= other[1] or other[3] <= bottom
+
+
+def box_of(words: Any, frame: Frame) -> tuple[float, float, float, float]:
+    """What a label covers, by a cautious width of its letters."""
+    ((x, y),) = frame.pixels([(words.x, words.y)])
+    x, y = (x + words.ax, y - words.ay) if words.showarrow else (x + words.xshift, y + words.yshift)
+    width, height = 6.5 * len(words.text), 14
+    left = x - {"left": 0.0, "center": 0.5, "right": 1.0}[words.xanchor] * width
+    bottom = y - {"bottom": 0.0, "middle": 0.5, "top": 1.0}[words.yanchor] * height
+    return left, bottom, left + width, bottom + height
+
+
+def test_what_lies_above_the_axis_points_to_where_it_is() -> None:
+    figure = tradeoff_scatter([row(1, 20), row(0.5, 1e30, low=1e29, high=1e31)], "", PERPLEXITY, "here")
+    points = figure.data[1]
+    assert list(points.y) == [20, CEILING]
+    assert list(points.marker.symbol) == ["circle", "triangle-up"]
+    assert points.customdata[1][2].startswith("10³⁰")
+    assert list(points.error_y.array) == list(points.error_y.arrayminus) == [0, 0]
 
 
 def test_an_estimate_is_hollow() -> None:
@@ -82,10 +147,18 @@ def test_a_cliff_leaves_the_rest_readable(worst: float) -> None:
     assert 3 <= len(axis.tickvals) <= 7
 
 
-def test_accuracy_has_its_whole_range() -> None:
-    axis = tradeoff_scatter([row(1, 0.9), row(0.5, 0.5)], "", ACCURACY, "here").layout.yaxis
-    assert axis.range[0] == 0
-    assert axis.range[1] >= 1
+def test_accuracy_is_drawn_where_its_points_are() -> None:
+    axis = tradeoff_scatter([row(1, 0.36), row(0.5, 0.28, low=0.26, high=0.3)], "", ACCURACY, "here").layout.yaxis
+    assert 0.15 < axis.range[0] < 0.26
+    assert 0.36 < axis.range[1] < 0.45
+    assert tradeoff_scatter([row(1, 1.0), row(0.5, 0.99)], "", ACCURACY, "here").layout.yaxis.range[1] == 1
+
+
+def test_the_commonest_answer_stays_in_sight() -> None:
+    figure = tradeoff_scatter([row(1, 0.9), row(0.5, 0.85)], "", replace(ACCURACY, chance=0.52), "here")
+    assert figure.layout.yaxis.range[0] < 0.52
+    assert any(one.y0 == 0.52 for one in figure.layout.shapes)
+    assert any(one.text == "commonest answer 52.0%" for one in figure.layout.annotations)
 
 
 def test_a_curve_runs_along_its_axis_with_its_band() -> None:
@@ -117,11 +190,40 @@ def test_the_second_text_is_dashed_and_named() -> None:
     assert "on the novel 30 to 90" in figure.layout.title.text  # of one text, not of both together
     lines = [one for one in figure.data if one.line.dash]
     assert [one.line.dash for one in lines] == ["solid", "dash"]
-    assert ["the novel" in one.text for one in lines] == [True, False]
-    assert "the addresses" in lines[1].text
+    assert [one.name for one in lines] == ["the novel", "the addresses"]
+    assert {one.text for one in figure.layout.annotations} >= {"the novel", "the addresses"}
 
 
 def test_without_a_sweep_the_chart_claims_nothing() -> None:
     figure = axis_curve(Along("bits", "bits", "all blocks (rtn)"), [(PERPLEXITY, [row(1, 20, "base")])], None, "here")
     assert "bits" in figure.layout.title.text
     assert "20" not in figure.layout.title.text
+
+
+@pytest.mark.parametrize("scale", [PERPLEXITY, ACCURACY])
+@pytest.mark.parametrize("count", [0, 1])
+def test_an_axis_without_a_curve_has_no_values_but_those_measured(scale: Scale, count: int) -> None:
+    rows = [row(0.8, 0.25, position=75.0)][:count]
+    figure = axis_curve(RANK, [(scale, rows)], 20, "here")
+    assert list(figure.layout.yaxis.tickvals or ()) == [0.25] * count
+    told = {one.text.replace("<br>", " ") for one in figure.layout.annotations}
+    assert ("One setting so far: two make a curve" if count else "No setting along this axis is measured yet") in told
+    assert list(figure.layout.xaxis.range) == [0, 104]
+
+
+def test_a_long_source_is_cut_beside_its_curve_and_whole_in_the_hover() -> None:
+    name = "a very long name of a file that somebody brought.txt"
+    rows = [row(0.8, 30, position=75.0), row(0.5, 90, position=25.0)]
+    figure = axis_curve(RANK, [(replace(PERPLEXITY, source=name), rows)], None, "here")
+    assert any(one.text.endswith("…") and name.startswith(one.text[:-1]) for one in figure.layout.annotations)
+    assert name in figure.data[0].hovertemplate
+
+
+@pytest.mark.parametrize("current", [None, 64.0])
+def test_an_axis_without_a_range_of_its_own_holds_its_points_and_the_setting(current: float | None) -> None:
+    rows = [row(0.8, 30, position=8.0), row(0.5, 90, position=32.0)]
+    low, high = axis_curve(
+        Along("rank", "rank", "all blocks (svd)"), [(PERPLEXITY, rows)], current, "here"
+    ).layout.xaxis.range
+    assert low < 8
+    assert high > (current or 32)
