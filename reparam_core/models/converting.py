@@ -40,7 +40,7 @@ def converted(entry: Entry, progress: Progress | None = None) -> Path:
             shutil.rmtree(aside, ignore_errors=True)
     except OSError as error:
         raise ReparamError(f"{entry.name} could not be converted into {folder.parent}: {error.strerror}.",
-                           "Make room, or name another folder with XDG_CACHE_HOME.") from error  # fmt: skip
+                           "Make room, or name another folder with REPARAM_MODELS.") from error  # fmt: skip
     return folder
 
 

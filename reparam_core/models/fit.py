@@ -7,9 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
-from platformdirs import user_cache_dir
 
-from reparam_core.models.catalogue import ENTRIES
+from reparam_core.models.catalogue import ENTRIES, models_folder
 
 
 @dataclass(frozen=True)
@@ -51,8 +50,8 @@ def memory_needed(on_disk: float) -> float:
 def fit(name: str) -> Fit:
     """For a catalogue name, a folder, or a hub id."""
     free_memory = float(psutil.virtual_memory().available)
-    cache = Path(user_cache_dir("reparam-explorer"))
-    there = next(one for one in (cache, *cache.parents) if one.exists())
+    folder = models_folder().absolute()
+    there = next(one for one in (folder, *folder.parents) if one.exists())
     free_disk = float(shutil.disk_usage(there).free)
     entry = ENTRIES.get(name)
     if entry is not None and entry.source and not (entry.folder / "config.json").exists():

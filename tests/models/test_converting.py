@@ -63,3 +63,10 @@ def test_the_head_ships_in_sixteen_bits() -> None:
     head = load_file(converting.ASSETS / "minilm-sentiment-head" / "model.safetensors")
     assert set(head) == {"pooler.dense.weight", "pooler.dense.bias", "classifier.weight", "classifier.bias"}
     assert all(tensor.dtype == torch.float16 for tensor in head.values())
+
+
+def test_converted_models_lie_where_the_user_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("REPARAM_MODELS", str(tmp_path))
+    assert Entry("some", "a model", "some-package").folder == tmp_path / "some"
+    monkeypatch.delenv("REPARAM_MODELS")
+    assert tmp_path not in Entry("some", "a model", "some-package").folder.parents
