@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import tempfile
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from reparam_core.store import store
 
 MOST_BYTES = 20 * 2**20
 SHOWN = 12
+WORDS, LONGEST_NAME = 5, 32  # of a name; in bytes
 
 
 def folder() -> Path:
@@ -20,8 +22,8 @@ def folder() -> Path:
     return store().directory / "own"
 
 
-def keep_own(content: bytes, suffix: str) -> Path:
-    """Keep a text (`.txt`) or a table (`.csv`); the same content is the same file.
+def keep_own(content: bytes, suffix: str, name: str = "") -> Path:
+    """Keep a text (`.txt`) or a table (`.csv`) under its name or its first words; the same content is the same file.
 
     Raises ReparamError for what is empty, too long, no text, or no table.
     """
@@ -35,7 +37,8 @@ def keep_own(content: bytes, suffix: str) -> Path:
         raise ReparamError("That text is empty.", "Give at least a few sentences.")
     if suffix == ".csv":
         parsed(text, "The table")
-    path = folder() / f"own-{hashlib.sha256(content).hexdigest()[:8]}{suffix}"
+    start = f"own-{hashlib.sha256(content).hexdigest()[:8]}"
+    path = next(folder().glob(f"{start}*{suffix}"), folder() / f"{start}-{_file_name(name or text)}{suffix}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=path.parent) as aside:  # each session its own: both may keep the same
@@ -45,6 +48,18 @@ def keep_own(content: bytes, suffix: str) -> Path:
     except OSError as error:
         raise ReparamError(f"It could not be kept: {error.strerror}.", "Make room on the disk.") from None
     return path
+
+
+def _file_name(words: str) -> str:
+    """The first words, as far as every disk takes them."""
+    first = "-".join(re.findall(r"\w+", words[: LONGEST_NAME * 8])[:WORDS])
+    return first.encode()[:LONGEST_NAME].decode(errors="ignore").strip("-") or "text"
+
+
+def own_title(source: str) -> str | None:
+    """What one of them is called, from its path or its file's name; None for any other source."""
+    found = re.fullmatch(r"own-[0-9a-f]{8}-(.+)\.(?:txt|csv)", Path(source).name)
+    return found[1].replace("-", " ") if found else None
 
 
 def own_sources(suffix: str) -> list[str]:

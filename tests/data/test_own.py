@@ -5,7 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from reparam_core.data import keep_own, own_sources, table, text
+from reparam_core.data import keep_own, own_sources, own_title, table, text
 from reparam_core.data.own import MOST_BYTES, SHOWN
 from reparam_core.errors import ReparamError
 
@@ -19,6 +19,20 @@ def test_the_same_content_is_the_same_file() -> None:
     assert one == again != other
     assert text(str(one)).content == "The same."
     assert own_sources(".csv") == []
+
+
+def test_it_is_called_by_its_file_or_its_first_words() -> None:
+    named, plain, other = (
+        keep_own(b"One.", ".txt", "my notes/2"),
+        keep_own(b"Call me Ishmael. Some.", ".txt"),
+        b"\xe2\x80\xa6",
+    )
+    assert own_title(str(named)) == "my notes 2"
+    assert own_title(plain.name) == "Call me Ishmael Some"
+    assert own_title(str(keep_own(other, ".txt"))) == "text", "no word in it"
+    assert len(keep_own("長い文章".encode() * 40, ".txt").name.encode()) < 60
+    assert own_title("moby-dick") is None
+    assert keep_own(b"One.", ".txt", "another name") == named, "the same content keeps its first name"
 
 
 def test_a_table_is_checked_before_it_is_kept() -> None:
