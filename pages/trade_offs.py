@@ -4,11 +4,22 @@ import json
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import plotly.graph_objects as go
 import streamlit as st
+from streamlit.delta_generator import DeltaGenerator
 
+from pages.components.address import read_address, say_misread
+from pages.components.baseline import Baseline, baseline_of
 from pages.components.cards import cards
-from pages.components.charts import chart
-from pages.components.controls import pick_model, pick_pinned, pick_recipe, pick_sources, take_own_source
+from pages.components.charts import live_chart
+from pages.components.controls import (
+    pick_model,
+    pick_recipe,
+    pick_sources,
+    pin_controls,
+    read_pinned,
+    take_own_source,
+)
 from pages.components.history import load_recipe, undo_and_redo
 from pages.components.live import ask, awaited, failed, live
 from pages.components.panels import by_layer, claims_panel, recipe_panel, tasks_panel, text_panel
@@ -23,6 +34,8 @@ from reparam_core.recipes import Recipe
 from reparam_core.registry import AXES
 from reparam_core.search import curve_recipes
 
+EVERY = 4.0  # seconds from one drawing of a chart to the next: a click between two figures is lost
+
 
 @dataclass(frozen=True)
 class Sweep:
@@ -32,12 +45,41 @@ class Sweep:
     ticket: Ticket | None = None
 
 
-def head(model: Model, quality: Ticket, details: Ticket, pinned: Ticket | None) -> None:
+@dataclass(frozen=True)
+class Asked:
+    """What is shown: a setting of a model, scored on sources, beside what is pinned."""
+
+    model: Model
+    recipe: str
+    sources: list[str]
+    chosen: str | None  # the recipe that is pinned
+    quality: Ticket
+    details: Ticket
+    pinned: Ticket | None
+
+    @property
+    def baseline(self) -> Baseline:
+        """What the figures are told against."""
+        return baseline_of(self.chosen, self.pinned)
+
+
+def ask_for(model: Model, recipe: str, sources: list[str], chosen: str | None) -> Asked:
+    """The jobs of this setting; what one waits for goes first."""
+    quality = ask("quality", (model.name, recipe, tuple(sources)), lambda: explored(model, recipe, sources))
+    pinned = ask("pinned", (model.name, chosen, tuple(sources)), lambda: explored(model, chosen, sources),
+                 "background") if chosen else None  # fmt: skip
+    details = ask("details", (model.name, recipe), lambda: detailed(model, recipe), "background")
+    return Asked(model, recipe, sources, chosen, quality, details, pinned)
+
+
+def head(asked: Asked, doing: DeltaGenerator) -> None:
     """The sentence and the four figures; while nothing is known of the new setting, the old ones in grey."""
-    place = st.empty()
+    model, quality, place = asked.model, asked.quality, st.empty()
     if quality.pending and not (quality.latest or Explored()).points:
-        with place.container():
-            old_figures(model, quality)
+        so_far: Explored = quality.latest or Explored()
+        doing.progress(so_far.share or 0.0, so_far.doing or "Measuring …")
+        with place.container(key="stale"):
+            old_figures(model)
         awaited(quality, lambda found: bool(found.points))
     found: Explored = quality.latest or Explored()
     if quality.error is not None:
@@ -45,59 +87,59 @@ def head(model: Model, quality: Ticket, details: Ticket, pinned: Ticket | None) 
             failed("quality", quality)
     elif found.points:
         points = list(found.points.values())
-        st.session_state["shown"] = (model.name, points)
+        st.session_state["shown"] = (model.name, points, asked.baseline)
         with place.container(key="fresh"):
-            if pinned is not None and pinned.error is not None:
+            if asked.pinned is not None and asked.pinned.error is not None:
                 st.warning(
-                    f"The pinned setting does not fit {model.name}, so the base stands in for it. {pinned.error}"
+                    f"The pinned setting does not fit {model.name}, so the base stands in for it. {asked.pinned.error}"
                 )
-            figures(model, points, pinned_point(pinned, points[0]), details.latest)
+            figures(model, points, asked.baseline, asked.details.latest)
+    if found.points or not quality.pending:
+        doing.empty()
 
 
-def old_figures(model: Model, quality: Ticket) -> None:
-    """What is being done, above the figures of the setting before."""
-    found: Explored = quality.latest or Explored()
-    st.progress(found.share or 0.0, found.doing or "Measuring …")
-    name, points = st.session_state.get("shown", ("", []))
+def old_figures(model: Model) -> None:
+    """Those of the setting before."""
+    name, points, baseline = st.session_state.get("shown", ("", [], Baseline()))
     if name == model.name:
-        with st.container(key="stale"):
-            figures(model, points, None, None)
+        figures(model, points, baseline, None)
 
 
-def figures(model: Model, points: list[Point], pinned: Point | None, details: Details | None) -> None:
+def figures(model: Model, points: list[Point], baseline: Baseline, details: Details | None) -> None:
     """The sentence and the four figures."""
-    st.markdown(f"#### {sentence(model.name, points, details.latency if details and details.timed else None)}")
-    cards(points, pinned, details, model.source_bits)
+    latency = details.latency if details and details.timed else None
+    st.markdown(f"#### {sentence(model.name, points, latency, baseline)}")
+    cards(points, baseline, details, model.source_bits)
 
 
-def pinned_point(pinned: Ticket | None, point: Point) -> Point | None:
-    """What is known of the pinned setting on the same source."""
-    found: Explored | None = pinned.latest if pinned else None
-    return found.points.get(point.source) if found else None
-
-
-def charts(model: Model, sources: list[str], recipe: str, axis: str, quality: QualityKind, ticket: Ticket) -> None:
-    """Everything measured so far, and one axis with its curves."""
+def scatter(asked: Asked, kind: QualityKind) -> go.Figure | None:
+    """Everything measured so far on the first source."""
     if st.session_state.pop("clicked", False):
         st.rerun()  # the click reran this fragment alone, and the controls are outside
-    points = {source: [*measured_so_far(model, source), *estimates(ticket, source)] for source in sources}
-    every = points[sources[0]] if sources else []
-    if not every:
+    points = known_of(asked, asked.sources[0]) if asked.sources else []
+    if not points:
         st.caption("The charts appear with the first setting that is fully measured.")
-        return
-    canonical = Recipe.parse(recipe).canonical
-    rows = [row_of(one, quality) for one in every]
-    left, right = st.columns(2)
-    with left:
-        chart(tradeoff_scatter(rows, canonical, scale_of(every[0], quality),
-                               provenance_of(model, [shown_for(every)])), "trade-offs",
-              on_select=load_clicked, selection_mode="points")  # fmt: skip
-    with right:
-        family = family_of(canonical, axis)
-        shown = [some for some in points.values() if some]
-        curves = [(scale_of(some[0], quality), along(family, some, quality)) for some in shown]
-        provenance = provenance_of(model, [shown_for(some) for some in shown])
-        chart(axis_curve(family.along, curves, position_of(canonical, family), provenance), f"along-{axis}")
+        return None
+    rows, canonical = [row_of(one, kind) for one in points], Recipe.parse(asked.recipe).canonical
+    return tradeoff_scatter(rows, canonical, scale_of(points[0], kind), provenance_of(asked.model, [shown_for(points)]),
+                            asked.baseline.recipe if asked.baseline.pinned else None)  # fmt: skip
+
+
+def curve(asked: Asked, axis: str, kind: QualityKind) -> go.Figure | None:
+    """Quality along one axis, a curve a source."""
+    shown = [points for source in asked.sources if (points := known_of(asked, source))]
+    if not shown:
+        return None
+    canonical = Recipe.parse(asked.recipe).canonical
+    family = family_of(canonical, axis)
+    curves = [(scale_of(some[0], kind), along(family, some, kind)) for some in shown]
+    provenance = provenance_of(asked.model, [shown_for(some) for some in shown])
+    return axis_curve(family.along, curves, position_of(canonical, family), provenance)
+
+
+def known_of(asked: Asked, source: str) -> list[Point]:
+    """What is measured on a source, and what is known of the current setting on it."""
+    return [*measured_so_far(asked.model, source), *estimates(asked.quality, source)]
 
 
 def estimates(quality: Ticket, source: str) -> list[Point]:
@@ -138,7 +180,7 @@ def sweep(model: Model, sources: list[str], recipe: str) -> Sweep:
     if not count or not sources:
         return Sweep(recipes)
     wanted = (model.name, tuple(sources), tuple(recipes), count)
-    return Sweep(recipes, ask("sweep", wanted, lambda own: swept(model, recipes, sources, own), "background"))
+    return Sweep(recipes, ask("sweep", wanted, lambda: swept(model, recipes, sources), "background"))
 
 
 def sweep_controls(model: Model, sweeping: Sweep, quality: Ticket) -> None:
@@ -173,37 +215,50 @@ def _minutes(quality: Ticket, settings: int) -> str:
 
 def page() -> None:
     """Controls → recipe → jobs → figures."""
+    read_address()
     take_own_source()
-    title, buttons = st.columns([3, 2], vertical_alignment="center")
+    title, state, buttons = st.columns([3, 5, 4], vertical_alignment="center")
     title.title("Trade-offs")
+    doing, told = state.empty(), st.container()
     model = pick_model()
     sources, recipe = pick_sources(model), pick_recipe(model)
     with buttons, st.container(horizontal=True, horizontal_alignment="right", gap="small"):
         undo_and_redo()
-    chosen = pick_pinned(recipe)
-    quality = ask("quality", (model.name, recipe, tuple(sources)), lambda own: explored(model, recipe, sources, own))
-    details = ask("details", (model.name, recipe), lambda own: detailed(model, recipe, own), "background")
-    pinned = ask("pinned", (model.name, chosen, tuple(sources)), lambda own: explored(model, chosen, sources, own),
-                 "background") if chosen else None  # fmt: skip
+    asked = ask_for(model, recipe, sources, read_pinned())
+    pin_controls(recipe, lambda: asked.baseline, asked.pinned)
     sweeping = sweep(model, sources, recipe)
-    live(lambda: head(model, quality, details, pinned), quality, details, pinned)
+    live(lambda: head(asked, doing), asked.quality, asked.details, asked.pinned)
     state, shown = st.columns([5, 4], vertical_alignment="center")
     with shown, st.container(horizontal=True, horizontal_alignment="right", gap="small"):
         kind, axis = pick_quality(sources), pick_axis(recipe)
     with state:
-        live(lambda: sweep_controls(model, sweeping, quality), sweeping.ticket, quality, every=1.0)
-    live(lambda: charts(model, sources, recipe, axis, kind, quality), quality, sweeping.ticket, every=2.0)
-    panels(model, sources, recipe, quality, details)
+        live(lambda: sweep_controls(model, sweeping, asked.quality), sweeping.ticket, asked.quality, every=1.0)
+    charts(asked, axis, kind, sweeping.ticket)
+    panels(asked)
+    with told:
+        say_misread()
 
 
-def panels(model: Model, sources: list[str], recipe: str, quality: Ticket, details: Ticket) -> None:
+def charts(asked: Asked, axis: str, kind: QualityKind, sweeping: Ticket | None) -> None:
+    """Side by side; each is drawn again by itself while the sweep brings new points."""
+    left, right = st.columns(2)
+    waiting = (asked.quality, sweeping)
+    with left:
+        live_chart(lambda: scatter(asked, kind), "trade-offs", *waiting, every=EVERY, on_select=load_clicked,
+                   selection_mode="points")  # fmt: skip
+    with right:
+        live_chart(lambda: curve(asked, axis, kind), f"along-{axis}", *waiting, every=EVERY)
+
+
+def panels(asked: Asked) -> None:
     """What stands below the charts; only the open panel is drawn."""
+    model, recipe = asked.model, asked.recipe
     drawn: dict[str, Callable[[], None]] = {
         "Text before and after": lambda: text_panel(model, recipe),
-        "By layer": lambda: live(lambda: by_layer(model, details), details, every=1.5),
-        "Claimed against measured": lambda: live(lambda: claims_panel(model, details), details, every=1.5),
-        "Tasks": lambda: live(lambda: tasks_panel(model, details, quality), details, quality, every=1.5),
-        "Recipe · Python · command line": lambda: recipe_panel(model, recipe, sources),
+        "By layer": lambda: by_layer(model, asked.details),
+        "Claimed against measured": lambda: claims_panel(model, asked.details),
+        "Tasks": lambda: tasks_panel(model, asked.details, asked.quality),
+        "Recipe · Python · command line": lambda: recipe_panel(model, recipe, asked.sources),
     }
     tabs = st.tabs(list(drawn), key="panel", on_change="rerun", bind="query-params")
     for tab, draw in zip(tabs, drawn.values(), strict=True):

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Any, Literal
 
 import streamlit as st
 
-from pages.components.words import gains, number, source_words, untouched
-from reparam_core.jobs import Comparison, Details, Point, compared
+from pages.components.baseline import Baseline
+from pages.components.words import faster_words, number, source_words, untouched
+from reparam_core.jobs import Details, Point
+from reparam_core.measure.quality import KL_PROBES
 
 UNITS = {"token": "Next-token accuracy", "masked token": "Masked-word accuracy", "sentence": "Accuracy",
          "answer": "Exact match", "choice": "Right choices"}  # fmt: skip
@@ -16,15 +19,15 @@ HEIGHT = 152
 Colour = Literal["normal", "inverse", "off"]
 
 
-def cards(points: list[Point], pinned: Point | None, details: Details | None, source_bits: int | None) -> None:
+def cards(points: list[Point], baseline: Baseline, details: Details | None, source_bits: int | None) -> None:
     """Four figures side by side; what the other source says stands below each."""
     accuracy, loss, size, time = st.columns(4, gap="small")
     with accuracy:
-        _accuracy(points, pinned)
+        _accuracy(points, baseline)
     with loss:
-        _loss(points, pinned)
+        _loss(points, baseline)
     with size:
-        _size(points[0], pinned, source_bits)
+        _size(points[0], baseline, source_bits)
     with time:
         _latency(details, untouched(points[0]))
 
@@ -36,43 +39,40 @@ def _card(label: str, value: str, delta: str | None, note: str, colour: Colour =
         st.caption(note)
 
 
-def _accuracy(points: list[Point], pinned: Point | None) -> None:
-    point = points[0]
-    beside, against = _beside(point, pinned)
-    difference, interval = ((beside.accuracy, beside.accuracy_interval) if beside
-                            else (point.accuracy - point.base_accuracy, point.accuracy_interval))  # fmt: skip
-    delta, colour = _delta(100 * difference, [100 * one for one in interval] if interval else None, " points", "normal")
+def _accuracy(points: list[Point], baseline: Baseline) -> None:
+    point, told = points[0], baseline.beside(points[0])
+    delta, colour = _measuring(baseline) if told is None else _delta(
+        100 * (told.accuracy - told.base_accuracy),
+        [100 * one for one in told.accuracy_interval] if told.accuracy_interval else None, " points", "normal")  # fmt: skip
     note = [f"{_state(point.final, point.seen)} · {point.answers:,} {point.unit}s"]
     note += [f"{source_words(other.source)}: {other.accuracy:.1%}" for other in points[1:]]
-    tip = (f"On {source_words(point.source)}: {point.convention}; against {against}. "
+    tip = (f"On {source_words(point.source)}: {point.convention}; against {baseline.name}. "
            f"{point.flips:.1%} are right in the base and wrong in this setting.")  # fmt: skip
     if point.majority is not None:
         note.append(f"commonest answer: {point.majority:.1%}")
-    same = untouched(point) and beside is None
+    same = baseline.same(point)
     _card(UNITS[point.unit], f"{point.accuracy:.1%}", None if same else delta, " · ".join(note), colour, tip)
 
 
-def _beside(point: Point, pinned: Point | None) -> tuple[Comparison | None, str]:
-    """The point beside the pinned one, where both were asked the same; and what it is compared with, in words."""
-    beside = compared(point, pinned) if pinned else None
-    return beside, "the pinned setting" if beside else "the base"
+def _measuring(baseline: Baseline) -> tuple[str, Colour]:
+    """Nothing stands in for the pinned setting while it is not known."""
+    return f"measuring {baseline.name.partition(' (')[0]} …", "off"
 
 
-def _loss(points: list[Point], pinned: Point | None) -> None:
-    point = points[0]
-    beside, against = _beside(point, pinned)
-    difference = beside.nll if beside else point.delta_nll
-    interval = beside.nll_interval if beside else point.nll_interval
-    delta, colour = _delta(difference, interval, " nats", "inverse")
+def _loss(points: list[Point], baseline: Baseline) -> None:
+    point, told = points[0], baseline.beside(points[0])
+    delta, colour = (_measuring(baseline) if told is None
+                     else _delta(told.delta_nll, told.nll_interval, " nats", "inverse"))  # fmt: skip
     note = [
         _state(point.final, point.seen),
         *(f"{source_words(other.source)}: {number(other.perplexity)}" for other in points[1:]),
     ]
+    tip = (f"exp of the mean of {point.tokens:,} losses on {source_words(point.source)}: {point.convention}. "
+           f"The difference to {baseline.name} is in nats, with its 95 % paired interval.")  # fmt: skip
     if point.kl_from_base is not None and not untouched(point):
         note.append(f"KL from the base {point.kl_from_base:.2g} nats")
-    tip = (f"exp of the mean of {point.tokens:,} losses on {source_words(point.source)}: {point.convention}. "
-           f"The difference to {against} is in nats, with its 95 % paired interval.")  # fmt: skip
-    same = untouched(point) and beside is None
+        tip += f" KL from the base is the mean over the first {KL_PROBES} sequences alone."
+    same = baseline.same(point)
     _card("Perplexity", number(point.perplexity), None if same else delta, " · ".join(note), colour, tip)
 
 
@@ -93,12 +93,13 @@ def _state(final: bool, seen: float) -> str:
     return f"◷ stored {datetime.fromtimestamp(seen):%d %b %H:%M}" if seen else "● measured"
 
 
-def _size(point: Point, pinned: Point | None, source_bits: int | None) -> None:
-    base = pinned.bytes if pinned else point.bytes_base
-    delta = None if point.bytes == base else f"{point.bytes / base:.2f}× the {'pinned' if pinned else 'base'}"
+def _size(point: Point, baseline: Baseline, source_bits: int | None) -> None:
+    told = baseline.beside(point)
+    delta = _measuring(baseline)[0] if told is None else (
+        f"{told.size_ratio:.2f}× the {'pinned' if baseline.pinned else 'base'}")  # fmt: skip
     note = f"{point.parameters / 1e6:.2f} M numbers, {point.parameters / point.parameters_base:.2f}× the base"
     note += f" · the checkpoint had {source_bits} bits already" if source_bits else ""
-    _card("File size", f"{point.bytes / 1e6:.2f} MB", delta, note, "off",
+    _card("File size", f"{point.bytes / 1e6:.2f} MB", None if baseline.same(point) else delta, note, "off",
           "The safetensors file that `compress --format packed` writes, to the byte.")  # fmt: skip
 
 
@@ -107,14 +108,20 @@ def _latency(details: Details | None, same: bool) -> None:
     if details is None or details.latency is None:
         _card("Latency", "…", None, "timed once the machine is free")
         return
-    own, base = details.latency["setting"], details.latency["base"]
-    kinds = [kind for kind in ("decode_ms_per_token", "prefill_ms") if own[kind]]
-    words = {"decode_ms_per_token": "a written token", "prefill_ms": f"{details.latency['tokens']} tokens read"}
-    first = kinds[0]
-    note = f"{_state(details.timed, details.seen)} · {words[first]}"
-    note += "".join(f" · {words[kind]}: {own[kind]['p50']:.3g} ms" for kind in kinds[1:])
-    tip = (f"Kernel: {own['kernel']}. Median of {details.latency['runs']} runs, p95 {own[first]['p95']:.3g} ms; base and setting in turn, "
-           f"{details.latency['threads']} threads, {details.dtype}.")  # fmt: skip
-    ratio = base[first]["p50"] / own[first]["p50"]
-    speed = None if same else f"{ratio:.2f}× as fast as the base" if gains(ratio) else "no faster than the base"
-    _card("Latency", f"{own[first]['p50']:.3g} ms", speed, note, "off", tip)
+    times, read = details.latency, f"{details.latency['tokens']} tokens read"
+    kinds = {"decode": ("decode_ms_per_token", "a written token"), "prefill": ("prefill_ms", read)}
+    told = {kind: (words, times["setting"][name], times["base"][name])
+            for kind, (name, words) in kinds.items() if times["setting"][name]}  # fmt: skip
+    first = next(iter(told))
+    words, own, base = told.pop(first)
+    note = f"{_state(details.timed, details.seen)} · {words}{'' if same else f', base {_time(base)}'}"
+    tip = f"Kernel: {times['setting']['kernel']}. Median of {times['runs']} runs, p95 {own['p95']:.3g} ms; "
+    tip += "".join(f"{words}: {_time(more)}, base {_time(other)}; " for words, more, other in told.values())
+    tip += (f"base and setting in turn, {times['threads']} threads, {details.dtype}. Speed is always told beside the base, "
+            "run by run, with its 95 % interval.")  # fmt: skip
+    speed = faster_words(times["speed"][first], " as the base") or "no significant difference in speed"
+    _card("Latency", _time(own), None if same else speed, note, "off", tip)
+
+
+def _time(found: Mapping[str, float]) -> str:
+    return f"{found['p50']:.3g} ms"

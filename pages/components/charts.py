@@ -8,18 +8,50 @@ from typing import Any
 import plotly.graph_objects as go
 import streamlit as st
 
+from pages.components.live import live
 from reparam_core.figures.theme import export_config, in_the_dark, rendered
+from reparam_core.jobs import Ticket
 
 FORMATS = {"svg": "image/svg+xml", "png": "image/png"}
 
 
 def chart(figure: go.Figure, name: str, heading: str = "", **selection: Any) -> Any:
     """Draw a figure; below it, its slide as SVG and PNG, with `heading` (the page's sentence) above its title."""
-    shown = in_the_dark(figure) if st.context.theme.type == "dark" else figure
-    drawn = st.plotly_chart(shown, key=f"chart-{name}", config=export_config(name), theme=None,
-                            alt=str(figure.layout.title.text), **selection)  # fmt: skip
+    drawn = _plot(figure, name, **selection)
     downloads(lambda: figure, name, heading)
     return drawn
+
+
+def live_chart(draw: Callable[[], go.Figure | None], name: str, *tickets: Ticket | None, every: float,
+               **selection: Any) -> None:  # fmt: skip
+    """Draw what `draw` makes, and again while a ticket is pending; None where there is nothing to draw yet.
+
+    Its downloads stand outside of what is drawn again: a button that is drawn again has a new file, and a click on the
+    button that was there before finds none.
+    """
+    figures: dict[str, go.Figure] = st.session_state.setdefault("figures", {})  # a download's thread knows no session
+    laid_out = False
+
+    def drawn() -> None:
+        figure, shown = draw(), name in figures
+        if figure is None:
+            figures.pop(name, None)
+            return
+        figures[name] = figure
+        _plot(figure, name, **selection)
+        if laid_out and not shown:
+            st.rerun()  # the first figure since the page was laid out: its buttons are outside of this fragment
+
+    live(drawn, *tickets, every=every)
+    if name in figures:
+        downloads(lambda: figures[name], name)
+    laid_out = True
+
+
+def _plot(figure: go.Figure, name: str, **selection: Any) -> Any:
+    shown = in_the_dark(figure) if st.context.theme.type == "dark" else figure
+    return st.plotly_chart(shown, key=f"chart-{name}", config=export_config(name), theme=None,
+                           alt=str(figure.layout.title.text), **selection)  # fmt: skip
 
 
 def downloads(make: Callable[[], go.Figure], name: str, heading: str = "") -> None:

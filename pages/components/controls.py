@@ -4,19 +4,31 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import Field, dataclass, fields
 from typing import Annotated, Any, Literal, cast, get_args, get_origin, get_type_hints
 
 import streamlit as st
 
-from pages.components.history import GROUPS, KEPT, RANK_UNITS, TEXT, UNTOUCHED, remember
+from pages.components.baseline import Baseline
+from pages.components.history import (
+    GROUPS,
+    KEPT,
+    RANK_UNITS,
+    TEXT,
+    UNTOUCHED,
+    back_to_sliders,
+    remember,
+    steady,
+    unfolded,
+)
 from pages.components.live import ask, failed, live
 from pages.components.places import IN_BLOCKS, KINDS, Place
-from pages.components.words import recipe_words, source_title
+from pages.components.words import recipe_words, source_titles
 from reparam_core import ReparamError
 from reparam_core.data import is_labelled, keep_own, own_sources
-from reparam_core.jobs import fetched, loader
+from reparam_core.jobs import Ticket, fetched, loader
 from reparam_core.jobs.exploring import LENGTH
 from reparam_core.measure.evaluation import evaluation
 from reparam_core.measure.spectra import break_even
@@ -82,7 +94,7 @@ def _fetch(name: str, needed: Fit) -> None:
         st.button("Fetch and convert it", key=f"agree-{name}", type="primary",
                   on_click=lambda: agreed.update({name: time.monotonic()}))  # fmt: skip
         st.stop()
-    ticket = ask("load", name, lambda _own: fetched(name), worker=loader())
+    ticket = ask("load", name, lambda: fetched(name), worker=loader())
     live(lambda: _progress(name, needed, agreed[name]), ticket)
     if failed("load", ticket) or ticket.pending:
         st.stop()
@@ -102,13 +114,15 @@ def pick_sources(model: Model) -> list[str]:
     every, kind = [*known, *own], model.objective
     if not every:
         return []
+    titles = source_titles(every)
     with st.sidebar:
-        first = st.selectbox("Scored on", every, key=f"text_{kind}", format_func=source_title,
+        first = st.selectbox("Scored on", every, key=f"text_{kind}", format_func=titles.__getitem__,
                              help="Quality is measured on this; other words give other numbers.", **KEPT)  # fmt: skip
         second = None
         if len(every) > 1:
             beside = ["nothing", *every]
-            second = st.selectbox("Beside it", beside, min(2, len(known)), key=f"beside_{kind}", format_func=source_title,
+            second = st.selectbox("Beside it", beside, min(2, len(known)), key=f"beside_{kind}",
+                                  format_func=lambda one: titles.get(one, one),
                                   help="A second text of another domain, side by side.", **KEPT)  # fmt: skip
         _own_source(SUFFIXES[kind], model)
     return list(dict.fromkeys(one for one in (first, second) if one and one != "nothing"))
@@ -123,7 +137,8 @@ def _own_source(suffixes: Sequence[str], model: Model) -> None:
         if st.button("Score on this", key="own_use", disabled=not (pasted or given)):
             try:
                 content = given.getvalue() if given else pasted.encode()
-                path = keep_own(content, ".csv" if given and given.name.lower().endswith(".csv") else ".txt")
+                suffix = ".csv" if given and given.name.lower().endswith(".csv") else ".txt"
+                path = keep_own(content, suffix, given.name.rpartition(".")[0] if given else "")
                 evaluation(model, str(path), 1, LENGTH)  # what cannot be scored is told here, and the old one stays
                 st.session_state["own_chosen"] = (f"text_{model.objective}", str(path))
                 st.rerun()
@@ -191,13 +206,14 @@ CONTROLS = (
 
 def pick_recipe(model: Model) -> str:
     """The three sliders with their methods and places, or the recipe typed as text: recipe JSON."""
+    steady()
     typed = str(st.session_state.get(TEXT) or "")
     rules = []
     for axis, column in zip(CONTROLS, st.columns(3), strict=True):
         with column:
             rules.append(_rule(axis, model, bool(typed)))
     recipe = json.dumps({"rules": [rule for rule in rules if rule]}, sort_keys=True)
-    with st.sidebar, st.popover("Recipe as text", width="stretch", icon=":material/code:"):
+    with st.sidebar, _folded("Recipe as text", TEXT, width="stretch", icon=":material/code:"):
         typed = st.text_input("A recipe as text", key=TEXT, placeholder="svd:0.5 + magnitude:0.5 + rtn:4g64, or JSON",
                               help="While it is filled, it is what counts; clear it to use the sliders.", **KEPT)  # fmt: skip
     if not typed:
@@ -206,10 +222,20 @@ def pick_recipe(model: Model) -> str:
     return _typed_recipe(typed)
 
 
+@contextmanager
+def _folded(label: str, prefix: str, **options: Any) -> Iterator[None]:
+    """A popover with the controls whose keys start so; opening it draws the page again, so that they are in step."""
+    popover = st.popover(label, key=f"fold-{prefix}", on_change="rerun", **options)
+    with popover:
+        yield
+    if popover.open:
+        unfolded(prefix)
+
+
 def _typed_recipe(typed: str) -> str:
     """The recipe that was typed; while it cannot be read, the one before it stays in force."""
     told, back = st.columns([5, 1], vertical_alignment="center")
-    back.button("Back to the sliders", on_click=st.session_state.update, args=({TEXT: ""},))
+    back.button("Back to the sliders", on_click=back_to_sliders)
     try:
         recipe = Recipe.parse(typed).canonical
     except ReparamError as error:
@@ -230,7 +256,7 @@ def _rule(axis: Axis, model: Model, disabled: bool) -> dict[str, Any] | None:
         chosen = _menu(f"{axis.name}_method", known, axis.method, f"How: {_summaries(axis.name)}")
     with where:
         kind = _menu(f"{axis.name}_where", list(KINDS), axis.place, "Where: which matrices it is applied to.")
-    with more, st.popover("", icon=":material/more_horiz:", help="More of this method"):
+    with more, _folded("", axis.name, icon=":material/more_horiz:", help="More of this method"):
         own = _more(axis, chosen)
         place = Place(kind, _layers(axis, model, kind))
     at = above.select_slider(f"{axis.label}{axis.note(model, place)}", axis.positions, UNTOUCHED[axis.name],
@@ -308,20 +334,30 @@ def _more_of_bits() -> None:
 MORE: Mapping[str, Callable[[], None]] = {"rank": _more_of_rank, "sparsity": lambda: None, "bits": _more_of_bits}
 
 
-def pick_pinned(recipe: str) -> str | None:
-    """The setting that figures are compared with: the base, or one that was pinned; it is in the address too."""
+def read_pinned() -> str | None:
+    """The setting that figures are compared with, where one is pinned; it is in the address too."""
     named = st.session_state.setdefault("pinned", st.query_params.get("pinned"))
-    pinned = _read_pinned(named) if named else None
+    if named is None:
+        return None
+    if st.query_params.get("pinned") != named:
+        st.query_params["pinned"] = named
+    return _read_pinned(named)
+
+
+def pin_controls(recipe: str, baseline: Callable[[], Baseline], ticket: Ticket | None) -> None:
+    """What figures are compared with, as soon as it is known to fit the model, and the button that changes it."""
     with st.sidebar:
-        st.caption(f"Compared with: {'the base' if pinned is None else recipe_words(pinned).removeprefix('with ')}")
-        if named is None:
+        live(lambda: _compared_with(baseline()), ticket)
+        if st.session_state["pinned"] is None:
             st.button("Pin this setting", icon=":material/keep:", on_click=_pin, args=(recipe,),
                       help="Compare what follows with it.")  # fmt: skip
         else:
             st.button("Compare with the base again", icon=":material/keep_off:", on_click=_pin, args=(None,))
-    if named is not None and st.query_params.get("pinned") != named:
-        st.query_params["pinned"] = named
-    return pinned
+
+
+def _compared_with(baseline: Baseline) -> None:
+    said = recipe_words(baseline.recipe).removeprefix("with ") if baseline.pinned else "the base"
+    st.caption(f"Compared with: {said}{' (measuring it …)' if baseline.pinned and not baseline.points else ''}")
 
 
 def _pin(recipe: str | None) -> None:

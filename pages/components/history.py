@@ -46,19 +46,51 @@ def step(by: int) -> None:
 
 def restore(state: Mapping[str, Any]) -> None:
     """Set the recipe's controls; what the state does not name goes back to its default."""
+    rested: dict[str, tuple[Any, Any]] = st.session_state.setdefault("rested", {})
     for key in recipe_keys():
+        if is_folded(key):
+            sent, _ = rested.get(key, (st.session_state[key], None))
+            rested[key] = (sent, state.get(key))
         if key not in state:
             del st.session_state[key]
     st.session_state.update(state)
 
 
+def is_folded(key: str) -> bool:
+    """Does this control lie in a popover? Sliders, methods and places do not."""
+    return key not in AXES and not key.endswith(("_method", "_where"))
+
+
+def steady() -> None:
+    """Before the controls are drawn: a closed popover does not hear what was set, and sends what it held before."""
+    for key, (sent, meant) in st.session_state.get("rested", {}).items():
+        if sent != meant and key in st.session_state and st.session_state[key] == sent:
+            if meant is None:
+                del st.session_state[key]
+            else:
+                st.session_state[key] = meant
+
+
+def back_to_sliders() -> None:
+    """Leave the recipe that was typed; the sliders count again."""
+    restore({key: st.session_state[key] for key in recipe_keys()} | {TEXT: ""})
+
+
+def unfolded(prefix: str) -> None:
+    """Controls of an open popover hear what is set: what they send from now on is meant."""
+    rested: dict[str, Any] = st.session_state.get("rested", {})
+    for key in [one for one in rested if one.startswith(prefix)]:
+        del rested[key]
+
+
 def undo_and_redo() -> None:
     """The two buttons, also on z and y (Streamlit takes letters only)."""
     place, known = st.session_state.get("history_place", -1), len(st.session_state.get("history", []))
+    covers = "Steps through recipes: model, text and what is pinned stay."
     st.button("Undo", key="undo", on_click=step, args=(-1,), disabled=place <= 0, icon=":material/undo:",
-              shortcut="z", help="The setting before this one.")  # fmt: skip
+              shortcut="z", help=f"The recipe before this one. {covers}")  # fmt: skip
     st.button("Redo", key="redo", on_click=step, args=(1,), disabled=place >= known - 1, icon=":material/redo:",
-              shortcut="y", help="The setting that was undone.")  # fmt: skip
+              shortcut="y", help=f"The recipe that was undone. {covers}")  # fmt: skip
 
 
 def load_recipe(recipe: str) -> None:

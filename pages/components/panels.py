@@ -8,9 +8,10 @@ from collections.abc import Sequence
 from typing import Any
 
 import pandas as pd
+import plotly.graph_objects as go
 import streamlit as st
 
-from pages.components.charts import chart
+from pages.components.charts import live_chart
 from pages.components.history import KEPT
 from pages.components.live import ask, live
 from pages.components.rows import provenance_of
@@ -29,6 +30,7 @@ PROMPTS = {
     "classification": "A film of rare wit, which nobody should miss.",
     "masked": "The film was surprisingly [MASK].",
 }
+EVERY = 1.5  # seconds from one drawing of a panel to the next
 CONTINUED = "The Congress of the United States shall"
 
 
@@ -46,7 +48,7 @@ def text_panel(model: Model, recipe: str) -> None:
                                       help="0 takes the likeliest token each time.", **KEPT)  # fmt: skip
     drawn = seed.number_input("Seed", 0, 10**6, 0, key="say_seed", **KEPT)
     wanted = (model.name, recipe, text, tokens, temperature, drawn)
-    ticket = ask("text", wanted, lambda own: conversed(model, recipe, text, tokens, temperature, drawn, own))
+    ticket = ask("text", wanted, lambda: conversed(model, recipe, text, tokens, temperature, drawn))
     live(lambda: _two_texts(ticket, chat), ticket)
 
 
@@ -69,7 +71,7 @@ def _details(ticket: Ticket) -> Details | None:
     if ticket.error is not None:
         st.error(str(ticket.error))
         return None
-    if ticket.latest is None:
+    if ticket.pending and ticket.latest in (None, Details()):
         st.caption("Computed as soon as the figures above are there …")
     found: Details | None = ticket.latest
     return found
@@ -77,21 +79,32 @@ def _details(ticket: Ticket) -> Details | None:
 
 def by_layer(model: Model, ticket: Ticket) -> None:
     """What changed, matrix by matrix, and where the bytes lie."""
-    found = _details(ticket)
-    if found is None or found.sizes is None or found.changes is None:
-        return
     left, right = st.columns([3, 2])
-    with right:
-        chart(bytes_by_kind(found.sizes, f"{model.name} · packed file, to the byte"), "bytes-by-kind")
     with left:
-        if not found.changes:
-            st.caption("Nothing is changed: this is the base. Move a slider.")
-            return
-        table = pd.DataFrame(found.changes)
-        table["shape"] = [f"{rows} × {columns}" for rows, columns in table["shape"]]
-        table["size"] = table["bytes"] / table["bytes_base"]
-        st.dataframe(table[["role", "form", "shape", "size", "relative_error"]], hide_index=True, height=380,
-                     column_config=LAYER_COLUMNS)  # fmt: skip
+        live(lambda: _changes(ticket), ticket, every=EVERY)
+    with right:
+        live_chart(lambda: _bytes(model, ticket), "bytes-by-kind", ticket, every=EVERY)
+
+
+def _changes(ticket: Ticket) -> None:
+    found = _details(ticket)
+    if found is None or found.changes is None:
+        return
+    if not found.changes:
+        st.caption("Nothing is changed: this is the base. Move a slider.")
+        return
+    table = pd.DataFrame(found.changes)
+    table["shape"] = [f"{rows} × {columns}" for rows, columns in table["shape"]]
+    table["size"] = table["bytes"] / table["bytes_base"]
+    st.dataframe(table[["role", "form", "shape", "size", "relative_error"]], hide_index=True, height=380,
+                 column_config=LAYER_COLUMNS)  # fmt: skip
+
+
+def _bytes(model: Model, ticket: Ticket) -> go.Figure | None:
+    found: Details | None = ticket.latest
+    if found is None or found.sizes is None:
+        return None
+    return bytes_by_kind(found.sizes, f"{model.name} · packed file, to the byte")
 
 
 LAYER_COLUMNS: dict[str, Any] = {
@@ -107,52 +120,61 @@ LAYER_COLUMNS: dict[str, Any] = {
 
 def claims_panel(model: Model, ticket: Ticket) -> None:
     """What theory claims, beside file, memory and clock."""
-    found = _details(ticket)
-    if found is None or not found.claims:
-        return
-    rows = [(one.what, one.ratio, one.kind, one.reason) for one in found.claims]
-    clock = "" if found.timed or found.latency is None else f" · times are estimates from {found.latency['runs']} runs"
-    provenance = f"{model.name} · {found.dtype} · plain torch kernels for now{clock}"
-    chart(claimed_against_measured(rows, provenance), "claims")
+    live_chart(lambda: _claims(model, ticket), "claims", ticket, every=EVERY)
     st.caption(
         "The forms run with plain torch kernels for now: the clock shows what runs here, not what a special kernel could do."
     )
 
 
+def _claims(model: Model, ticket: Ticket) -> go.Figure | None:
+    found = _details(ticket)
+    if found is None or not found.claims:
+        return None
+    rows = [(one.what, one.ratio, one.kind, one.reason) for one in found.claims]
+    clock = "" if found.timed or found.latency is None else f" · times are estimates from {found.latency['runs']} runs"
+    provenance = f"{model.name} · {found.dtype} · plain torch kernels for now{clock}"
+    return claimed_against_measured(rows, provenance)
+
+
 def tasks_panel(model: Model, ticket: Ticket, quality: Ticket) -> None:
     """Task accuracies, and the confusion matrix of a classifier."""
+    left, right = st.columns([3, 2])
+    with left:
+        live_chart(lambda: _tasks(model, ticket), "tasks", ticket, every=EVERY)
+    with right:
+        live_chart(lambda: _confusion(model, ticket.latest, quality.latest), "confusion", ticket, quality, every=EVERY)
+
+
+def _tasks(model: Model, ticket: Ticket) -> go.Figure | None:
     found = _details(ticket)
     if found is None:
-        return
-    tasks = list((found.tasks or {}).values())
-    if not tasks:
+        return None
+    if not found.tasks:
         st.caption("No task suits this model, or they come next." if ticket.pending else "No task suits this model.")
-        return
-    left, right = st.columns([3, 2])
-    counts = "; ".join(f"{name}: {one['n']:,} questions" for name, one in (found.tasks or {}).items())
-    with left:
-        chart(task_bars(tasks, f"{model.name} · {counts} · {found.dtype}"), "tasks")
-    with right:
-        _confusion(model, tasks, quality.latest or Explored(), found.dtype)
+        return None
+    counts = "; ".join(f"{name}: {one['n']:,} questions" for name, one in found.tasks.items())
+    return task_bars(list(found.tasks.values()), f"{model.name} · {counts} · {found.dtype}")
 
 
-def _confusion(model: Model, tasks: list[dict[str, Any]], explored: Explored, dtype: str) -> None:
+def _confusion(model: Model, details: Details | None, explored: Explored | None) -> go.Figure | None:
     """Of what the figures above are about, else of the first task whose answers are labels."""
-    point = next((one for one in explored.points.values() if one.confusion), None)
+    points = explored.points.values() if explored else ()
+    point = next((one for one in points if one.confusion), None)
+    tasks = (details.tasks or {}).values() if details else ()
     task = next((one for one in tasks if one["confusion"]), None)
     if point is not None:
-        _matrix(
-            source_words(point.source), point.confusion or [], point.labels, point.final, provenance_of(model, [point])
-        )
-    elif task is not None:
-        provenance = f"{model.name} · {task['title']}: {task['n']:,} questions · {dtype}"
-        _matrix(task["title"], task["confusion"], task["labels"], task["final"], provenance)
+        name, provenance = source_words(point.source), provenance_of(model, [point])
+        return _matrix(name, point.confusion or [], point.labels, point.final, provenance)
+    if task is None or details is None:
+        return None
+    provenance = f"{model.name} · {task['title']}: {task['n']:,} questions · {details.dtype}"
+    return _matrix(task["title"], task["confusion"], task["labels"], task["final"], provenance)
 
 
-def _matrix(name: str, counts: list[list[int]], labels: Sequence[str], final: bool, provenance: str) -> None:
+def _matrix(name: str, counts: list[list[int]], labels: Sequence[str], final: bool, provenance: str) -> go.Figure:
     right, asked = sum(row[index] for index, row in enumerate(counts)), sum(map(sum, counts))
     title = f"{name[:1].upper()}{name[1:]}: {right / asked:.1%} right of {asked:,}{'' if final else ' (estimate)'}"
-    chart(confusion_matrix(counts, labels, title, provenance), "confusion")
+    return confusion_matrix(counts, labels, title, provenance)
 
 
 def recipe_panel(model: Model, recipe: str, sources: list[str]) -> None:

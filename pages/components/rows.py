@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 from pages.components.places import place_of
 from pages.components.words import source_words
+from reparam_core.data import own_title
 from reparam_core.figures.tradeoffs import Along, Row, Scale
 from reparam_core.jobs import Point
 from reparam_core.models import Model
@@ -93,7 +94,7 @@ def provenance_of(model: Model, points: Sequence[Point]) -> str:
     marked = f", a checkpoint of {model.source_bits} bits" if model.source_bits else ""
     asked: dict[str, list[str]] = {}
     for point in points:
-        asked.setdefault(_asked(point), []).append(point.source.rpartition("/")[2])
+        asked.setdefault(_asked(point), []).append(own_title(point.source) or point.source.rpartition("/")[2])
     sources = "; ".join(f"{' and '.join(names)}: {told}" for told, names in asked.items())
     return f"{model.name}{marked} · {sources} · {points[0].dtype} · Reparam Explorer"
 

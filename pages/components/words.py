@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
+from pages.components.baseline import Baseline
 from pages.components.places import place_of
 from reparam_core.data import ENTRIES as TEXTS
-from reparam_core.data import TABLES
+from reparam_core.data import own_title
 from reparam_core.figures.theme import powered
 from reparam_core.jobs import Point
 from reparam_core.recipes import Recipe
 
+HINT = "Move a slider: 4 bits cost little, 2 bits much"
 SOURCE_WORDS = {
     "addresses": "the addresses",
     "moby-dick": "the novel",
@@ -23,15 +27,30 @@ SOURCE_WORDS = {
 }
 
 
+SOURCE_TITLES = {  # in a menu, where the titles of tables, which are questions, are too long
+    "movie-reviews": "Good or bad reviews",
+    "last-words": "Last words",
+    "state-capitals": "State capitals",
+    "dates": "Written dates",
+}
+
+
 def source_words(source: str) -> str:
-    """`the novel`."""
-    return SOURCE_WORDS.get(source, source.rpartition("/")[2])
+    """`the novel`; one's own text by its first words, or by its file's name."""
+    own = own_title(source)
+    return f"“{own}”" if own else SOURCE_WORDS.get(source, source.rpartition("/")[2])
 
 
-def source_title(source: str) -> str:
-    """As a menu shows it."""
-    known = TEXTS.get(source) or TABLES.get(source)
-    return known.title if known else source.rpartition("/")[2]
+def source_titles(sources: Sequence[str]) -> dict[str, str]:
+    """Each as a menu shows it; own texts that start alike are told apart by their file's name."""
+    titles = {one: _source_title(one) for one in sources}
+    often = Counter(titles.values())
+    return {one: title if often[title] == 1 else f"{title} · {Path(one).name[4:8]}" for one, title in titles.items()}
+
+
+def _source_title(source: str) -> str:
+    known = TEXTS.get(source)
+    return own_title(source) or SOURCE_TITLES.get(source) or (known.title if known else Path(source).name)
 
 
 def recipe_words(recipe: str) -> str:
@@ -44,27 +63,48 @@ def recipe_words(recipe: str) -> str:
     return "with " + " and ".join(told) if told else "untouched"
 
 
-def sentence(name: str, points: list[Point], latency: Mapping[str, Any] | None = None) -> str:
-    """What the settings do, in one sentence."""
-    first = points[0]
-    told = [f"{name} {recipe_words(first.recipe)} takes {first.size_ratio:.2f}× the bytes"]
-    told += [quality_words(point) for point in points]
-    told += [] if latency is None or untouched(first) else [speed_words(latency)]
-    return "; ".join(told) + "."
+def sentence(name: str, points: list[Point], latency: Mapping[str, Any] | None = None,
+             baseline: Baseline | None = None) -> str:  # fmt: skip
+    """What the settings do, in one sentence: beside the baseline, once that is known."""
+    baseline, first = baseline or Baseline(), points[0]
+    told = [one for point in points if (one := baseline.beside(point))]
+    subject = f"{name} {recipe_words(first.recipe)}"
+    if baseline.same(first):
+        return f"{alone(subject, points)}. {'This is what is pinned' if baseline.pinned else HINT}."
+    if len(told) < len(points):
+        return f"{alone(subject, points)}; measuring {baseline.name} …"
+    size = f"{subject} takes {told[0].size_ratio:.2f}× the bytes{f' of {baseline.name}' if baseline.pinned else ''}"
+    speed = [] if latency is None or untouched(first) else [speed_words(latency, baseline.pinned)]
+    return "; ".join([size, *(change_words(one) for one in told), *speed]) + "."
+
+
+def alone(subject: str, points: list[Point]) -> str:
+    """Size and quality beside nothing."""
+    return "; ".join([f"{subject} is a file of {points[0].bytes / 1e6:.3g} MB", *map(level_words, points)])
 
 
 def quality_words(point: Point) -> str:
+    """What a setting's quality is, beside the base's; of the base itself only what it is."""
+    return level_words(point) if untouched(point) else change_words(point)
+
+
+def level_words(point: Point) -> str:
+    """`perplexity on the novel 46.3`."""
+    told = f"{point.accuracy:.1%}" if point.labelled else number(point.perplexity)
+    return f"{_measure(point)} {told}{'' if point.final else ' (estimate)'}"
+
+
+def _measure(point: Point) -> str:
+    return f"{'accuracy' if point.labelled else 'perplexity'} on {source_words(point.source)}"
+
+
+def change_words(point: Point) -> str:
     """`perplexity on the novel 46.3 → 52.1 (+4.9 to +6.8)`; estimates and no differences are called so."""
-    name, told = ("accuracy", "{:.1%}".format) if point.labelled else ("perplexity", number)
-    before, after = ((point.base_accuracy, point.accuracy) if point.labelled
-                     else (point.base_perplexity, point.perplexity))  # fmt: skip
-    said = f"{name} on {source_words(point.source)} "
-    if untouched(point):
-        return said + told(after)
     if point.final and not point.significant:
-        return f"{said}{told(after)}, no significant difference"
-    change = f"{told(before)} → {told(after)}" if point.labelled else apart(before, after)
-    return said + change + _interval_words(point)
+        return f"{level_words(point)}, no significant difference"
+    change = (f"{point.base_accuracy:.1%} → {point.accuracy:.1%}" if point.labelled
+              else apart(point.base_perplexity, point.perplexity))  # fmt: skip
+    return f"{_measure(point)} {change}{_interval_words(point)}"
 
 
 def _interval_words(point: Point) -> str:
@@ -79,17 +119,20 @@ def _interval_words(point: Point) -> str:
     return f" ({signed(interval[0])} to {signed(interval[1])})"
 
 
-def speed_words(latency: Mapping[str, Any]) -> str:
-    """`decodes 1.6× as fast`, or that it gains nothing here."""
-    kind, verb = (("decode_ms_per_token", "decodes") if latency["setting"]["decode_ms_per_token"]
-                  else ("prefill_ms", "reads"))  # fmt: skip
-    ratio = latency["base"][kind]["p50"] / latency["setting"][kind]["p50"]
-    return f"{verb} {ratio:.2g}× as fast" if gains(ratio) else f"{verb} no faster"
+def speed_words(latency: Mapping[str, Any], named: bool = False) -> str:
+    """`decodes 1.6× as fast (1.5 to 1.7)`, or that there is no difference; `named` says than what."""
+    kind, verb = ("decode", "decodes") if latency["speed"]["decode"] else ("prefill", "reads")
+    faster = faster_words(latency["speed"][kind], " as the base" if named else "")
+    return f"{verb} {faster}" if faster else "no significant difference in speed"
 
 
-def gains(ratio: float) -> bool:
-    """Is a ratio of times outside what these clocks repeat to?"""
-    return not 0.9 < ratio < 1.1
+def faster_words(speed: Mapping[str, Any], than: str = "") -> str | None:
+    """`1.6× as fast (1.5 to 1.7)`; None where the interval holds 1, or the runs are too few for one."""
+    interval = speed["ci95"]
+    if interval is None or interval[0] <= 1 <= interval[1]:
+        return None
+    low, high = interval
+    return f"{speed['ratio']:.2g}× as fast{than} ({low:.2g} to {high:.2g})"
 
 
 def untouched(point: Point) -> bool:

@@ -5,15 +5,20 @@ from typing import Any
 import pytest
 from streamlit.testing.v1 import AppTest
 
+from pages.components.baseline import Baseline
 from reparam_core.jobs import Details, Point
 from tests.pages.points import point
 
 LATENCY = {"setting": {"prefill_ms": {"p50": 5.0, "p95": 6.0}, "decode_ms_per_token": None, "kernel": "thin products"},
            "base": {"prefill_ms": {"p50": 10.0, "p95": 12.0}, "decode_ms_per_token": None, "kernel": "dense"},
+           "speed": {"prefill": {"ratio": 2.0, "ci95": [1.8, 2.3]}, "decode": None},
            "tokens": 257, "batch": 1, "threads": 2, "runs": 3}  # fmt: skip
 
 
-def drawn(points: list[Point], pinned: Point | None = None, details: Details | None = None) -> AppTest:
+PINNED = "the pinned setting (rtn:4)"
+
+
+def drawn(points: list[Point], baseline: Baseline | None = None, details: Details | None = None) -> AppTest:
     """The cards alone."""
 
     def script() -> None:
@@ -24,7 +29,7 @@ def drawn(points: list[Point], pinned: Point | None = None, details: Details | N
         cards(*st.session_state["shown"])
 
     page = AppTest.from_function(script)
-    page.session_state["shown"] = (points, pinned, details, None)
+    page.session_state["shown"] = (points, baseline or Baseline(), details, None)
     assert not page.run().exception
     return page
 
@@ -40,7 +45,21 @@ def test_latency_says_whether_its_runs_are_over(details: Details, told: str) -> 
     page = drawn([point("svd:0.5")], None, details)
     assert any(one.value.startswith(told) and "257 tokens read" in one.value for one in page.caption)
     assert "p95 6 ms" in card(page, "Latency").help
-    assert card(page, "Latency").delta == "2.00× as fast as the base"
+    assert any("257 tokens read, base 10 ms" in one.value for one in page.caption)
+    assert card(page, "Latency").delta == "2× as fast as the base (1.8 to 2.3)"
+
+
+@pytest.mark.parametrize("interval", [None, [0.9, 1.4]])
+def test_a_ratio_that_may_be_one_is_no_difference(interval: list[float] | None) -> None:
+    latency = LATENCY | {"speed": {"prefill": {"ratio": 1.2, "ci95": interval}, "decode": None}}
+    page = drawn([point("svd:0.5")], None, Details(latency=latency, timed=True))
+    assert card(page, "Latency").delta == "no significant difference in speed"
+
+
+def test_the_base_is_not_timed_beside_itself() -> None:
+    page = drawn([point("base")], None, Details(latency=LATENCY, timed=True))
+    assert not card(page, "Latency").delta
+    assert not any("base 10 ms" in one.value for one in page.caption)
 
 
 def test_without_a_pinned_setting_all_is_against_the_base() -> None:
@@ -49,15 +68,24 @@ def test_without_a_pinned_setting_all_is_against_the_base() -> None:
     assert "10.0% are right in the base and wrong in this setting" in card(page, "Next-token accuracy").help
     assert card(page, "Perplexity").delta == "+0.4 nats (+0.3 to +0.5)"
     assert any("KL from the base" in one.value for one in page.caption)
+    assert "mean over the first 4 sequences alone" in card(page, "Perplexity").help
 
 
-@pytest.mark.parametrize(("asked", "against"), [("a", "the pinned setting"), ("something else", "the base")])
-def test_tips_name_what_the_figures_are_compared_with(asked: str, against: str) -> None:
+def test_figures_are_told_against_the_pinned_setting() -> None:
     known: dict[str, Any] = {"nll_blocks": [3.0] * 20, "right_blocks": [0.5] * 20}
-    page = drawn([point("svd:0.5", **known)], point("rtn:4", asked=asked, **known | {"nll_blocks": [2.0] * 20}))
-    assert f"against {against}." in card(page, "Next-token accuracy").help
-    assert f"difference to {against} " in card(page, "Perplexity").help
-    assert card(page, "Perplexity").delta == ("+1 nats (+1 to +1)" if asked == "a" else "+0.4 nats")
+    pinned = point("rtn:4", bytes=4, **known | {"nll_blocks": [2.0] * 20})
+    page = drawn([point("svd:0.5", **known)], Baseline(PINNED, pinned.recipe, {"moby-dick": pinned}))
+    assert f"against {PINNED}." in card(page, "Next-token accuracy").help
+    assert f"difference to {PINNED} " in card(page, "Perplexity").help
+    assert card(page, "Perplexity").delta == "+1 nats (+1 to +1)"
+    assert card(page, "File size").delta == "1.25× the pinned"
+
+
+@pytest.mark.parametrize("others", [{}, {"moby-dick": point("rtn:4", asked="something else")}])
+def test_until_the_pinned_setting_is_measured_nothing_stands_in_for_it(others: dict[str, Point]) -> None:
+    page = drawn([point("svd:0.5")], Baseline(PINNED, point("rtn:4").recipe, others))
+    for label in ("Next-token accuracy", "Perplexity", "File size"):
+        assert card(page, label).delta == "measuring the pinned setting …"
 
 
 def test_tips_say_what_is_scored() -> None:

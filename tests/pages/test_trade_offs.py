@@ -17,6 +17,10 @@ def titles(page: AppTest) -> list[str]:
     return [json.loads(one.proto.spec)["layout"]["title"]["text"] for one in page.get("plotly_chart")]
 
 
+def misread(page: AppTest) -> list[str]:
+    return [one.value for one in page.caption if "Not understood in the address" in one.value]
+
+
 def slider(page: AppTest, key: str) -> object:
     return next(one for one in page.select_slider if one.key == key)
 
@@ -30,9 +34,7 @@ def no_sweep(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_it_opens_on_the_untouched_decoder(opened: Open) -> None:
     page = opened("trade_offs")
     assert not page.exception
-    assert sentence(page).startswith(
-        "#### embedded-decoder untouched takes 1.00× the bytes; perplexity on the addresses"
-    )
+    assert sentence(page).startswith("#### embedded-decoder untouched is a file of 11 MB; perplexity on the addresses")
     assert {one.label for one in page.metric} == {"Next-token accuracy", "Perplexity", "File size", "Latency"}
     assert not any(one.delta for one in page.metric), "the base is not compared with itself"
 
@@ -87,6 +89,8 @@ def test_a_pinned_setting_comes_with_the_address(opened: Open) -> None:
     page = opened("trade_offs", pinned="rtn:3g64", bits="2")
     size = next(one for one in page.metric if one.label == "File size")
     assert size.delta.endswith("× the pinned")
+    assert "× the bytes of the pinned setting (rtn:3g64)" in sentence(page)
+    assert any(one.value == "Compared with: all blocks at 3 bits in groups of 64 (rtn)" for one in page.caption)
 
 
 def test_a_pinned_setting_that_is_none_is_a_message_in_place(opened: Open) -> None:
@@ -102,6 +106,7 @@ def test_a_pinned_setting_that_does_not_fit_the_model_says_so(opened: Open) -> N
     assert any("does not fit embedded-decoder" in one.value and "full rank" in one.value for one in page.warning)
     size = next(one for one in page.metric if one.label == "File size")
     assert size.delta.endswith("× the base")
+    assert any(one.value == "Compared with: the base" for one in page.caption)
 
 
 def test_a_wrong_recipe_as_text_is_a_message_in_place(opened: Open) -> None:
@@ -117,6 +122,54 @@ def test_a_recipe_as_text_is_what_counts(opened: Open) -> None:
     next(one for one in page.text_input if one.key == "recipe").set_value("svd:r16")
     page = settled(page.run())
     assert "all blocks at rank 16 (svd)" in sentence(page)
+
+
+@pytest.mark.parametrize("key", ["recipe", "bits_symmetric"])
+def test_what_a_closed_popover_sends_again_does_not_undo_an_undo(opened: Open, key: str) -> None:
+    page = opened("trade_offs", bits="4")
+    control, value = {"recipe": (page.text_input, "svd:r16"), "bits_symmetric": (page.toggle, True)}[key]
+
+    def sends() -> AppTest:
+        next(one for one in control if one.key == key).set_value(value)
+        return settled(page.run())
+
+    page = sends()
+    page.button(key="undo").click()
+    page = settled(page.run())
+    before = sentence(page)
+    page = sends()
+    assert sentence(page) == before
+    assert not page.button(key="redo").disabled
+
+
+def test_back_to_the_sliders_stays_there(opened: Open) -> None:
+    page = opened("trade_offs", bits="4", recipe="svd:r16")
+    next(one for one in page.button if one.label == "Back to the sliders").click()
+    page = settled(page.run())
+    next(one for one in page.text_input if one.key == "recipe").set_value("svd:r16")
+    page = settled(page.run())
+    assert "at 4 bits" in sentence(page)
+
+
+def test_what_the_address_says_in_vain_is_told_in_place(opened: Open) -> None:
+    wrong = {"model": "foo", "rank": "0", "bits": "17", "sparsity": "200", "rank_method": "nope"}
+    page = opened("trade_offs", **wrong)
+    (told,) = misread(page)
+    for said in ("model=foo (embedded-decoder is used)", "rank=0 (untouched is used)", "bits=17 (untouched is used)",
+                 "sparsity=200 (untouched is used)", "rank_method=nope (svd is used)"):  # fmt: skip
+        assert said in told
+    slider(page, "bits").set_value(4)
+    page = settled(page.run())
+    assert not any("bits=17" in one for one in misread(page))
+    page.button(key="put-away").click()
+    assert not misread(settled(page.run()))
+
+
+def test_what_the_address_says_rightly_needs_no_word(opened: Open) -> None:
+    page = opened("trade_offs", model="embedded-decoder", rank="50", bits="16", rank_method="svd", quality="accuracy",
+                  rank_unit="of the numbers", text_causal="Presidential addresses", panel="By layer")  # fmt: skip
+    assert not misread(page)
+    assert "50 %" in sentence(page)
 
 
 def test_a_setting_can_be_pinned_and_compared_with(opened: Open) -> None:

@@ -1,10 +1,22 @@
 """Numbers as people say them."""
 
 import math
+from dataclasses import replace
+from typing import Any
 
 import pytest
 
-from pages.components.words import apart, gains, number, sentence, signed
+from pages.components.baseline import Baseline
+from pages.components.words import (
+    apart,
+    faster_words,
+    number,
+    sentence,
+    signed,
+    source_titles,
+    source_words,
+    speed_words,
+)
 from tests.pages.points import point
 
 
@@ -26,11 +38,42 @@ def test_two_numbers_are_told_apart(before: float, after: float, told: str) -> N
     assert apart(before, after) == told
 
 
-def test_a_tenth_is_no_gain_in_speed() -> None:
-    assert not gains(1.05)
-    assert not gains(0.95)
-    assert gains(1.2)
-    assert gains(0.5)
+SPEED = {"speed": {"prefill": {"ratio": 1.234, "ci95": [1.1, 1.36]}, "decode": {"ratio": 0.953, "ci95": [0.91, 1.02]}}}
+
+
+def test_speed_is_a_ratio_with_its_interval_or_no_difference() -> None:
+    assert speed_words(SPEED) == "no significant difference in speed"
+    reads = {"speed": SPEED["speed"] | {"decode": None}}
+    assert speed_words(reads) == "reads 1.2× as fast (1.1 to 1.4)"
+    assert speed_words(reads, named=True) == "reads 1.2× as fast as the base (1.1 to 1.4)"
+    assert faster_words({"ratio": 3.0, "ci95": None}) is None
+
+
+def test_the_untouched_model_says_what_it_is_and_what_to_try() -> None:
+    told = sentence("small", [point("base", 20.0, bytes=5_480_000)])
+    assert told.startswith("small untouched is a file of 5.48 MB; perplexity on the novel 20. ")
+    assert "4 bits" in told
+    assert "1.00×" not in told
+
+
+BLOCKS: dict[str, Any] = {"nll_blocks": [3.0] * 20, "right_blocks": [0.5] * 20}
+
+
+def test_a_sentence_has_the_same_baseline_as_the_cards() -> None:
+    pinned = point("rtn:4", 25.0, bytes=4, **BLOCKS | {"nll_blocks": [2.9] * 20})
+    baseline = Baseline("the pinned setting (rtn:4)", pinned.recipe, {"moby-dick": pinned})
+    told = sentence("small", [point("svd:0.5", **BLOCKS)], SPEED, baseline)
+    assert "takes 1.25× the bytes of the pinned setting (rtn:4); perplexity on the novel 25 → 30 (" in told
+    assert "measuring the pinned setting (rtn:4) …" in sentence("small", [point("svd:0.5")], None,
+                                                                replace(baseline, points={}))  # fmt: skip
+    assert sentence("small", [pinned], None, baseline).endswith("perplexity on the novel 25. This is what is pinned.")
+
+
+def test_own_texts_are_called_by_their_names() -> None:
+    one, other = (f"/cache/own/own-{digest}-Call-me-Ishmael.txt" for digest in ("12ab34cd", "98fe76dc"))
+    assert source_words(one) == "“Call me Ishmael”"
+    assert source_titles([one, "moby-dick"])[one] == "Call me Ishmael"
+    assert source_titles([one, other]) == {one: "Call me Ishmael · 12ab", other: "Call me Ishmael · 98fe"}
 
 
 def test_a_sentence_says_what_is_an_estimate_and_what_is_no_difference() -> None:
