@@ -22,6 +22,11 @@ PROMPTS = {
     "seq2seq": "the fourth of March, 1861",
 }
 PROMPT = "A film of rare wit, which nobody should miss."
+MEANING = (
+    r"**Entropy** $H=-\sum_j p_j\log_2 p_j$ of a query's weights $p$, mean over queries: how widely a head looks, $2^H$ keys "
+    r"alike. **Moved by** the Jensen–Shannon divergence $H(\frac{p+q}{2})-\frac{H(p)+H(q)}{2}$ of the weights before, $p$, and "
+    r"after, $q$: 0 bits is the same, 1 bit shares no key."
+)
 VIEWS: tuple[View, ...] = ("before", "after", "difference")
 
 
@@ -48,10 +53,10 @@ def page() -> None:
 def asked(model: Model, recipe: str, prompt: str) -> Ticket:
     """The reading; once more where others' maps took its room in the meantime."""
     wanted = (model.name, recipe, prompt)
-    ticket = ask("attention", wanted, lambda _own: attended(model, recipe, prompt))
+    ticket = ask("attention", wanted, lambda: attended(model, recipe, prompt))
     if isinstance(ticket.latest, Reading) and ticket.latest.found is None:
         st.session_state["asked"].pop("attention")
-        ticket = ask("attention", wanted, lambda _own: attended(model, recipe, prompt))
+        ticket = ask("attention", wanted, lambda: attended(model, recipe, prompt))
     return ticket
 
 
@@ -107,7 +112,7 @@ def pictures(model: Model, reading: Reading, stale: bool) -> None:
             kind, view = pick_kind(found), pick_view()
             change = found.kinds[kind]
             layer, head = pick_head(change)
-        above.markdown(f"#### {sentence(found, kind)}")
+        above.markdown(f"#### {sentence(found, kind)}", help=MEANING)
         source = provenance(found, kind)
         grid, large = st.columns(2)
         with grid:

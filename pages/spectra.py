@@ -29,6 +29,12 @@ from reparam_core.measure.spectra import (
 )
 from reparam_core.models import Model
 
+MEANING = (
+    r"With singular values $\sigma_1\ge\sigma_2\ge\dots$ of $W$ ($m\times n$) and the cut $r$: **energy** "
+    r"$\sum_{i\le r}\sigma_i^2/\sum_i\sigma_i^2$; **numbers** $r(m+n)/mn$; **relative error** $\lVert W-W_r\rVert/\lVert W\rVert"
+    r"=\sqrt{1-\text{energy}}$. **Perplexity** is exp of the mean loss of a token, with this one matrix cut; base → cut, in "
+    r"brackets the 95 % interval of the difference, paired bootstrap."
+)
 VIEWS = ("One matrix", "All layers", "Alternating least squares")
 
 
@@ -80,7 +86,7 @@ def asked(model: Model, role: str, recipe: str, cut: int, sources: list[str], na
 
     What one looks at goes first: the second source waits until the first is scored, both where another view is open.
     """
-    spectra = ask("spectrum", (model.name, role, recipe), lambda _own: compared_spectrum(model, role, recipe))
+    spectra = ask("spectrum", (model.name, role, recipe), lambda: compared_spectrum(model, role, recipe))
     lanes: list[Lane] = ["interactive" if name == VIEWS[0] else "background", "background"]
     scores = [scored(f"cut-{index}", model, role, cut, source, lanes[index]) for index, source in enumerate(sources)]
     return View(model, role, recipe, cut, sources, spectra, scores)
@@ -89,27 +95,27 @@ def asked(model: Model, role: str, recipe: str, cut: int, sources: list[str], na
 def scored(name: str, model: Model, role: str, cut: int, source: str, lane: Lane) -> Ticket:
     """The model's score with this one cut on one source."""
     return ask(name, (model.name, role, cut, source, lane),
-               lambda own: explored(model, cut_recipe(role, cut), [source], own), lane)  # fmt: skip
+               lambda: explored(model, cut_recipe(role, cut), [source]), lane)  # fmt: skip
 
 
 def job_of(name: str, view: View) -> tuple[str, Ticket | None, Callable[[], None]]:
     """The chosen view's own job by name, and how it is drawn."""
     model, role = view.model, view.role
     if name == VIEWS[1]:
-        layers = ask("layers", (model.name, view.recipe), lambda _own: compared_layers(model, view.recipe))
+        layers = ask("layers", (model.name, view.recipe), lambda: compared_layers(model, view.recipe))
         return "layers", layers, partial(all_layers, view, layers)
     if name == VIEWS[2]:
-        losses = ask("als", (model.name, role, view.cut), lambda _own: als_losses(model, role, view.cut))
+        losses = ask("als", (model.name, role, view.cut), lambda: als_losses(model, role, view.cut))
         return "als", losses, partial(alternating, view, losses)
     full = min(model.matrices[role].shape)
     tried = ask("cuts", (model.name, role, *view.sources[:1]),
-                lambda own: cut_qualities(model, role, view.sources[0], ladder(full)), "background") if view.sources else None  # fmt: skip
+                lambda: cut_qualities(model, role, view.sources[0], ladder(full)), "background") if view.sources else None  # fmt: skip
     return "cuts", tried, partial(one_matrix, view, tried)
 
 
 def draw(view: View, rest: Callable[[], None]) -> None:
     """The sentence, then the chosen view."""
-    st.markdown(f"#### {sentence(view)}")
+    st.markdown(f"#### {sentence(view)}", help=MEANING)
     rest()
     if st.session_state.pop("picked", False):
         st.rerun()  # what was picked in this fragment moves the controls outside it; drawn first, so that nothing is lost

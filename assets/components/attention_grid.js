@@ -1,7 +1,7 @@
 /* Every head of every layer as a thumbnail: one picture drawn on a canvas, and above it one cell a head to point at.
    Arrows move the cursor, Enter or a click opens a head; Python hears only of what is opened. */
 const LEFT = 26, TOP = 30, GAP = 4, BETWEEN = 14, SMALLEST = 14, LARGEST = 110, LENS = 144;
-const COUNTED = 12; // labels at most on an axis
+const COUNTED = { layers: 18, heads: 18, smallHeads: 6, small: 18 }; // of so many layers or heads one is labelled; fewer where small
 
 export default function (component) {
   const root = component.parentElement.querySelector(".heads");
@@ -38,7 +38,7 @@ function start(root) {
       cell.setAttribute("aria-label", `layer ${layer}, head ${head}: ${data.told[layer][head]}`);
       cell.setAttribute("aria-selected", String(layer === data.selected[0] && head === data.selected[1]));
     }));
-    point(view.cursor, false);
+    point(view.cursor, view.keys);
   }
 
   function draw() {
@@ -61,14 +61,18 @@ function start(root) {
 
   const tile = () => [image.naturalWidth / data.heads, image.naturalHeight / data.layers];
 
-  function point(place, show) {
+  function point(place, seen) {
     view.cursor = [clamp(place[0], data.layers), clamp(place[1], data.heads)];
     grid.querySelector(".cursor")?.classList.remove("cursor");
     const cell = cellOf(view.cursor);
     if (!cell) return;
-    if (show) cell.classList.add("cursor");
+    if (seen) cell.classList.add("cursor");
     grid.setAttribute("aria-activedescendant", cell.id);
-    if (show) magnify(view.cursor);
+  }
+
+  function look(place) {
+    point(place, true);
+    magnify(view.cursor);
   }
 
   function magnify([layer, head]) {
@@ -88,8 +92,11 @@ function start(root) {
     lens.style.top = `${Math.max(0, Math.min(y, plan.height - lens.offsetHeight))}px`;
   }
 
-  function opened(place) {
-    point(place, false);
+  function opened(place, byKey) { // selected at once: Python answers a moment later with the large picture
+    view.keys = byKey;
+    view.cursor = place;
+    data = { ...data, selected: place };
+    label();
     lens.hidden = true;
     spoken.textContent = `Layer ${place[0]}, head ${place[1]} is shown large.`;
     open("opened", place);
@@ -102,16 +109,16 @@ function start(root) {
     End: ([layer], all) => [all ? data.layers - 1 : layer, data.heads - 1],
   };
   grid.addEventListener("keydown", (event) => {
-    if (event.key === "Enter" || event.key === " ") opened(view.cursor);
+    if (event.key === "Enter" || event.key === " ") opened(view.cursor, true);
     else if (event.key === "Escape") lens.hidden = true;
-    else if (keys[event.key]) point(keys[event.key](view.cursor, event.ctrlKey), true);
+    else if (keys[event.key]) look(keys[event.key](view.cursor, event.ctrlKey));
     else return;
     event.preventDefault();
     event.stopPropagation();
   });
-  grid.addEventListener("focus", () => grid.matches(":focus-visible") && point(view.cursor, true));
-  grid.addEventListener("blur", () => { lens.hidden = true; grid.querySelector(".cursor")?.classList.remove("cursor"); });
-  grid.addEventListener("click", (event) => { const place = placeOf(event); if (place) opened(place); });
+  grid.addEventListener("focus", () => grid.matches(":focus-visible") && look(view.cursor));
+  grid.addEventListener("blur", () => { lens.hidden = true; view.keys = false; grid.querySelector(".cursor")?.classList.remove("cursor"); });
+  grid.addEventListener("click", (event) => { const place = placeOf(event); if (place) opened(place, false); });
   grid.addEventListener("pointerover", (event) => { const place = placeOf(event); if (place) magnify(place); });
   grid.addEventListener("pointerleave", () => { lens.hidden = true; });
 
@@ -172,7 +179,8 @@ function build(grid, view, data, plan) {
 }
 
 function labels(data, plan) {
-  const found = [], layers = Math.ceil(plan.rows / (COUNTED + 6)), heads = Math.ceil(data.heads / (plan.size < 18 ? 6 : 18));
+  const found = [], layers = Math.ceil(plan.rows / COUNTED.layers);
+  const heads = Math.ceil(data.heads / (plan.size < COUNTED.small ? COUNTED.smallHeads : COUNTED.heads));
   const put = (text, x, y, shift) => {
     const label = element("span", { class: "label", "aria-hidden": "true" });
     label.textContent = text;
@@ -181,13 +189,16 @@ function labels(data, plan) {
   };
   for (let block = 0; block < plan.blocks; block++) {
     const [left, top] = plan.corner(block * plan.rows, 0);
-    put("layer ↓  head →", left - LEFT, 0, "");
+    if (block === 0) put(`layer ↓${thinned(layers)}  head →${thinned(heads)}`, left - LEFT, 0, "");
     for (let head = 0; head < data.heads; head += heads) put(head, left + head * plan.step + plan.size / 2, top - 15, "translateX(-50%)");
     for (let row = 0; row < plan.rows && block * plan.rows + row < data.layers; row += layers)
       put(block * plan.rows + row, left - 7, top + row * plan.step + plan.size / 2, "translate(-100%, -50%)");
   }
   return found;
 }
+
+/* Said where labels are left out. */
+const thinned = (every) => (every > 1 ? ` every ${every}${{ 2: "nd", 3: "rd" }[every] ?? "th"} labelled` : "");
 
 function element(name, attributes) {
   const made = document.createElement(name);

@@ -10,6 +10,14 @@ const BODY = 0.97; // share of the spectrum that the axis is made for: the last 
 const FEW = 16; // singular values below which a curve has no room for its name
 const PATIENCE = 350; // ms after the last key until the cut counts as released
 const MEMORY = 5000; // ms in which a cut that takes another's place on the page takes its focus too
+const MEANING = {
+  rank: "r: how many singular values, the largest first, and their vectors are kept: W ≈ Wᵣ = U Vᵀ, U m × r, V n × r.",
+  energy: "Σσᵢ² over i ≤ r, divided by Σσᵢ² over all i.",
+  error: "√(Σσᵢ² over i > r) / √(Σσᵢ² over all i): no matrix of rank r comes nearer to W (Eckart and Young, 1936).",
+  numbers: "r (m + n) / (m n): the numbers of both factors against those of W; 1 at break-even, r = m n / (m + n).",
+  perplexity: "exp of the mean loss of a scored token, in nats; 95% interval of the difference to the base by a paired bootstrap.",
+  accuracy: "The share of right answers; 95% interval of the difference to the base by a paired bootstrap.",
+};
 const views = new WeakMap();
 let used = 0; // when a hand or a key last moved a cut
 
@@ -308,7 +316,8 @@ class SpectrumCut {
     const [x, y] = [this.x(one.rank), this.yLoss(one.value)];
     if (one.low !== null) this.line(x, this.yLoss(one.low), x, this.yLoss(one.high), "whisker");
     const dot = this.add("circle", { cx: x, cy: y, r: 4, class: one.final ? "measured" : "estimated" });
-    dot.append(element("title", {}, `rank ${one.rank}: ${this.told(one.value)}, ${one.final ? "measured" : "estimate"}`));
+    const kind = one.final ? "measured" : "estimate";
+    dot.append(element("title", {}, `rank ${one.rank}: ${this.told(one.value)}, ${kind} on ${one.scored}`));
   }
 
   // The cut
@@ -350,20 +359,28 @@ class SpectrumCut {
     const lost = numbers > whole;
     const cost = lost ? `a loss: above break-even, ${even}` : `${grouped(numbers)} of ${grouped(whole)}`;
     const found = [
-      ["Cut at rank", `${this.rank}`, `of ${sigma.length}`],
-      ["Energy kept", percent(this.kept(this.rank)), "of Σσ²"],
-      ["Relative error", percent(this.error(this.rank)), "‖W − Wᵣ‖ / ‖W‖, the least there is"],
-      ["Numbers kept", `${(numbers / whole).toFixed(2)}×`, cost, lost],
+      ["Cut at rank", `${this.rank}`, `of ${sigma.length}`, false, MEANING.rank],
+      ["Energy kept", percent(this.kept(this.rank)), "of Σσ²", false, MEANING.energy],
+      ["Relative error", percent(this.error(this.rank)), "‖W − Wᵣ‖ / ‖W‖, the least there is", false, MEANING.error],
+      ["Numbers kept", `${(numbers / whole).toFixed(2)}×`, cost, lost, MEANING.numbers],
     ];
     const name = `${loss.name[0].toUpperCase()}${loss.name.slice(1)} on ${loss.source}`;
-    return [...found, [name, score ? `${score.estimate ? "≈ " : ""}${this.told(score.value)}` : "…", this.note(score)]];
+    const told = score ? `${score.estimate ? "≈ " : ""}${this.told(score.value)}` : "…";
+    return [...found, [name, told, this.note(score), false, this.meaning(score)]];
+  }
+
+  /** How the model's score is made, and of what. */
+  meaning(score) {
+    const { labelled, points } = this.data.loss;
+    const scored = score?.scored || points.find((one) => one.final)?.scored;
+    return `${labelled ? MEANING.accuracy : MEANING.perplexity}${scored ? ` Scored on ${scored}.` : ""}`;
   }
 
   note(score) {
     const { base, doing, reason } = this.data.loss;
     if (!score) return reason || doing || "not measured yet";
     const from = `base ${this.told(base)}`;
-    if (score.estimate) return `${from} · ${score.rank ? "estimate" : "estimate between measured ranks"}`;
+    if (score.estimate) return `${from} · ${score.rank ? "estimate" : "estimate between measured ranks"}${doing ? ` · ${doing}` : ""}`;
     if (!score.significant) return `${from} · no significant difference`;
     return score.low === null ? `${from} · measured` : `${from} · 95%: ${this.told(score.low)} to ${this.told(score.high)}`;
   }
@@ -457,9 +474,10 @@ function element(name, attributes, text) {
   return made;
 }
 
-function tile([label, value, note, warned]) {
+function tile([label, value, note, warned, meaning]) {
   const made = document.createElement("div");
   made.className = warned ? "tile warned" : "tile";
+  made.title = meaning;
   for (const [name, text] of Object.entries({ label, value, note })) {
     const line = document.createElement("span");
     line.className = name;

@@ -45,6 +45,11 @@ from reparam_core.methods.rank.als import ALS
 from reparam_core.models import Model
 from reparam_core.recipes import Recipe
 
+RANKS = (
+    r"**Stable rank** $\lVert W\rVert_F^2/\sigma_1^2$: how many directions are as strong as the first. **Entropy rank** "
+    r"$\exp(-\sum_i p_i\ln p_i)$ with $p_i=\sigma_i/\sum_j\sigma_j$: how many directions share the matrix. **Energy** is "
+    r"$\sum\sigma_i^2$."
+)
 LONG = 2.0  # seconds from which it is said how long something still takes
 SIDES: tuple[Side, ...] = ("before", "after", "difference")
 
@@ -107,7 +112,7 @@ def doing_of(view: View, tried: Ticket | None) -> str:
     if view.scores and view.scores[0].pending:
         point = point_of(view.scores[0])
         if point is None:
-            return (view.scores[0].latest or Explored()).doing.lower() or "waiting for the machine"
+            return "waiting for the machine" if view.scores[0].state == "waiting" else "scoring the first tokens"
         known = progress_of(view.model, point)
         return f"{known.done:,} of {known.total:,} tokens scored" + time_left(known.seconds_left)
     if tried and tried.pending:
@@ -183,7 +188,7 @@ def formula(view: View, found: Compared) -> None:
         rf"$W_{{{m}\times{n}}}\approx U_{{{m}\times{r}}}\,V_{{{n}\times{r}}}^\top$: "
         rf"$r(m+n)={r}\cdot{m + n:,}={r * (m + n):,}$ numbers for $mn={m * n:,}$. Break-even "
         rf"$\lfloor mn/(m+n)\rfloor={before.break_even}$. Stable rank {before.stable:.1f}, entropy rank {before.entropy:.0f} of "
-        rf"{before.full}; 90 % of the energy at rank {before.rank_of(0.9)}, 99 % at {before.rank_of(0.99)}."
+        rf"{before.full}; 90 % of the energy at rank {before.rank_of(0.9)}, 99 % at {before.rank_of(0.99)}.", help=RANKS
     )  # fmt: skip
     if found.after is not None:
         st.caption(f"After the setting, {recipe_words(view.recipe)}: the matrix moved by {found.change:.1%} of its norm; stable "

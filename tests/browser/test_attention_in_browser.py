@@ -65,7 +65,12 @@ def test_arrows_move_and_enter_opens(address: str, page: Page) -> None:
     expect(page.locator(".heads .lens")).to_contain_text("Layer 2, head 6")
     expect(large(page)).to_contain_text("layer 0 head 0")  # nothing is opened by moving
     page.keyboard.press("Enter")
+    chosen = page.locator(".heads [role=gridcell][aria-selected=true]")
+    expect(chosen).to_have_attribute("id", "head-2-6")  # at once, before the large picture is there
     expect(large(page)).to_contain_text("layer 2 head 6")
+    expect(grid).to_be_focused()
+    expect(chosen).to_have_class("cursor")  # the keys stay where they are, and are seen there
+    assert chosen.evaluate("one => getComputedStyle(one).boxShadow") != "none"
     expect(page.locator(".heads .spoken")).to_contain_text("Layer 2, head 6")
     page.keyboard.press("Control+Home")
     page.keyboard.press("ArrowUp")
@@ -105,6 +110,20 @@ def test_the_first_screen_holds_grid_and_head(address: str, page: Page) -> None:
         assert box is not None
         assert box["y"] + box["height"] <= 800
     assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
+
+
+def test_thinned_labels_say_so(address: str, page: Page) -> None:
+    opened(page, f"{address}/attention?rank=20")
+    assert "labelled" not in page.locator(".heads .label").first.inner_text()
+    page.set_viewport_size({"width": 700, "height": 800})
+    page.goto(f"{address}/attention?model=embedded-encoder&rank=20")
+    page.locator(".heads .label").first.wait_for()
+    page.locator(".heads").first.evaluate("""one => {
+        const data = { title: "many", sprite: "data:image/png;base64,iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAQAAAC1HAwCAAAAC0lEQVR42mNkYAAAAAYAAjCB0C8AAAAASUVORK5CYII=",
+            layers: 6, heads: 40, selected: [0, 0], height: 400, told: Array.from({ length: 6 }, () => Array(40).fill("")) };
+        one.view.update(data, () => {});
+    }""")
+    expect(page.locator(".heads .label").first).to_contain_text("head → every 7th labelled")
 
 
 @pytest.mark.slow

@@ -1,5 +1,7 @@
 """The cut of a spectrum in a real browser: drag it, move it by keys, come back by link, click a cell of the map."""
 
+import re
+
 import pytest
 from playwright.sync_api import Locator, Page, expect
 
@@ -130,3 +132,15 @@ def test_the_picture_is_saved_as_it_stands(address: str, page: Page) -> None:
     assert text.startswith("<svg")
     assert "cut at rank 100 of 256" in text.replace("</tspan>", " ")
     assert 'width="1280" height="720"' in text
+
+
+def test_every_figure_says_how_it_is_made(address: str, page: Page) -> None:
+    opened(page, f"{address}/spectra?role=layers.1.attention.q&cut=100")
+    meanings = page.locator(".spectrum-cut .tile").evaluate_all("all => all.map(one => one.title)")
+    for said, formula in zip(
+        meanings,
+        ("W ≈ Wᵣ = U Vᵀ", "Σσᵢ²", "Eckart and Young", "r (m + n) / (m n)", "exp of the mean loss"),
+        strict=True,
+    ):
+        assert formula in said
+    assert re.search(r"Scored on [\d,]+ tokens in \w+, sequences of 257", meanings[-1])
