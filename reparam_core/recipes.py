@@ -23,6 +23,7 @@ from reparam_core.methods.settings import SETTINGS, Setting
 from reparam_core.registry import AXES, method, methods
 
 MOST_PATTERNS = 1000  # that the braces of one glob may stand for
+Gathered = Literal["one-shot", "sequential"]
 EXAMPLE = "svd:0.5 + magnitude:0.5 + rtn:4g64"
 
 
@@ -32,6 +33,7 @@ class Step:
 
     method: Method
     setting: Setting
+    statistics: Gathered = "one-shot"  # of the base's inputs, or behind the compressed blocks before it
 
     @property
     def axis(self) -> str:
@@ -45,12 +47,14 @@ class Step:
 
     def as_json(self) -> dict[str, Any]:
         """As a recipe writes it: the method's fields only where they differ from its defaults."""
-        return {"method": self.method.name} | self.own_fields() | self.setting.given()
+        how = {} if self.statistics == "one-shot" else {"statistics": self.statistics}
+        return {"method": self.method.name} | self.own_fields() | self.setting.given() | how
 
     def short(self) -> str:
         """`svd:0.5`; fields of the method's own, which the short form has no place for, in brackets."""
         own = ", ".join(f"{name} {value}" for name, value in self.own_fields().items())
-        return f"{self.method.name}:{self.setting.short()}{own and f' ({own})'}"
+        how = "" if self.statistics == "one-shot" else f"@{self.statistics}"
+        return f"{self.method.name}:{self.setting.short()}{how}{own and f' ({own})'}"
 
     @classmethod
     def parse(cls, axis: str, raw: Any) -> Step:
@@ -63,9 +67,11 @@ class Step:
             raise ReparamError(f"The {axis} step '{kind.name}' is wrong: {endless[0]} is {raw[endless[0]]}.",
                                "Give a finite number.")  # fmt: skip
         own = {one.name: raw[one.name] for one in fields(kind) if one.name in raw}
-        rest = {name: value for name, value in raw.items() if name != "method" and name not in own}
+        how = {"statistics": raw["statistics"]} if kind.needs and "statistics" in raw else {}
+        rest = {name: value for name, value in raw.items() if name != "method" and name not in own | how}
         try:
-            return cls(TypeAdapter(kind).validate_python(own), SETTINGS[axis].model_validate(rest))
+            gathered = TypeAdapter(Gathered).validate_python(how.get("statistics", "one-shot"))
+            return cls(TypeAdapter(kind).validate_python(own), SETTINGS[axis].model_validate(rest), gathered)
         except ValidationError as error:
             raise ReparamError(
                 f"The {axis} step '{kind.name}' is wrong: {_plain(error)}.", _allowed(axis, kind)
@@ -73,7 +79,7 @@ class Step:
 
 
 def _allowed(axis: str, kind: type[Method]) -> str:
-    names = [*SETTINGS[axis].model_fields, *(one.name for one in fields(kind))]
+    names = [*SETTINGS[axis].model_fields, *(one.name for one in fields(kind)), *(["statistics"] if kind.needs else [])]
     return f"Its fields are {', '.join(names)}."
 
 
@@ -173,6 +179,11 @@ class Recipe(BaseModel):
             told.append(f"{steps} on {rule.where}" if rule.where else steps)
         return "; ".join(told) + kept
 
+    @property
+    def reads(self) -> bool:
+        """Does a step read what calibration text tells of the inputs?"""
+        return any(step.method.needs for rule in self.rules for step in rule.steps.values() if step)
+
     def storage_dtype(self, default: torch.dtype) -> torch.dtype:
         """The dtype of every float that the file keeps."""
         return default if self.storage is None else getattr(torch, self.storage)
@@ -224,10 +235,10 @@ def _json(text: str, what: str) -> Any:
 
 NUMBER = r"[\d.]+(?:e[+-]?\d+)?"
 RANK = re.compile(rf"r(?P<rank>\d+)|e(?P<energy>{NUMBER})|(?P<parameters>{NUMBER})p|(?P<keep>{NUMBER})")
-SPARSITY = re.compile(rf"t(?P<threshold>{NUMBER})|(?P<fraction>{NUMBER})")
+SPARSITY = re.compile(rf"t(?P<threshold>{NUMBER})|(?P<pattern>\d+:\d+)|(?P<fraction>{NUMBER})")
 BITS = re.compile(r"(?P<bits>\d+)(?:(?P<tensor>t)|g(?P<group>\d+))?(?P<symmetric>s)?")
 PATTERNS = {"rank": RANK, "sparsity": SPARSITY, "bits": BITS}
-EXAMPLES = {"rank": "svd:0.5, svd:r64, svd:0.8p or svd:e0.95", "sparsity": "magnitude:0.5 or magnitude:t0.01",
+EXAMPLES = {"rank": "svd:0.5, svd:r64, svd:0.8p or svd:e0.95", "sparsity": "magnitude:0.5, magnitude:2:4 or magnitude:t0.01",
             "bits": "rtn:4g64, rtn:4, rtn:8t or rtn:4g64s"}  # fmt: skip
 
 
@@ -247,19 +258,23 @@ def short_rules(text: str) -> list[dict[str, Any]]:
 
 
 def _short_step(part: str) -> tuple[str, dict[str, Any]]:
-    name, _, value = part.partition(":")
-    if not name or not value:
+    said, _, how = part.partition("@")
+    name, _, value = said.partition(":")
+    if not name or not value or ("@" in part and not how):
         raise ReparamError(f"'{part}' is no step of a recipe.", f"Write 'base', or steps like '{EXAMPLE}'.")
     kind = method(name)
     found = PATTERNS[kind.axis].fullmatch(value)
     if not found:
         raise ReparamError(f"'{value}' is no setting for {name}.", f"Write {EXAMPLES[kind.axis]}.")
     given = {key: text for key, text in found.groupdict().items() if text is not None}
+    step: dict[str, Any] = {"method": name} | ({"statistics": how} if how else {})
     if given.pop("tensor", None):
         given["group"] = "tensor"
     if given.pop("symmetric", None):
-        return kind.axis, {"method": name, "symmetric": True} | _numbers(given)
-    return kind.axis, {"method": name} | _numbers(given)
+        step["symmetric"] = True
+    if "pattern" in given:
+        return kind.axis, step | given
+    return kind.axis, step | _numbers(given)
 
 
 def _numbers(given: Mapping[str, str]) -> dict[str, Any]:

@@ -10,12 +10,13 @@ import torch
 import transformers
 
 from reparam_core import ReparamError, apply, base, load
-from reparam_core.apply import CancelledError, applying, layer_of, prepare, single_threaded, units
+from reparam_core.apply import CancelledError, applying, prepare, single_threaded, units
 from reparam_core.methods.base import Unit
 from reparam_core.models import Model, write_packed
 from reparam_core.parametrizations import Dense, LowRank, Quantized, Sparse
 from reparam_core.recipes import Recipe
 from reparam_core.registry import AXES, methods
+from reparam_core.statistics import layer_of
 
 pytestmark = pytest.mark.usefixtures("own_store")
 

@@ -9,8 +9,9 @@ from typing import Any, ClassVar, Literal
 
 from torch import Tensor
 
+from reparam_core.errors import ReparamError
 from reparam_core.methods.settings import Setting
-from reparam_core.parametrizations import Leaf, Parametrization
+from reparam_core.parametrizations import Leaf, Parametrization, Statistics
 
 Prepared = dict[str, Tensor]
 Unit = Literal["matrix", "layer", "model"]
@@ -25,6 +26,7 @@ class Method(ABC):
     summary: ClassVar[str]  # what it does, in about six words
     instant: ClassVar[bool] = True  # False where `at` iterates for every setting
     caches: ClassVar[bool] = True  # False where `prepare` has nothing to keep
+    needs: ClassVar[frozenset[str]] = frozenset()  # what of its inputs' statistics it reads: gram, range, gradients
 
     @property
     def unit(self) -> Unit:
@@ -44,21 +46,46 @@ class Method(ABC):
         return {"method": self.name} | asdict(self)
 
 
-class MatrixMethod(Method):
-    """A method that looks at one matrix at a time: most files see plain tensors."""
-
-    @abstractmethod
-    def prepare_matrix(self, weight: Tensor) -> Prepared:
-        """The dear part for a matrix (out, in)."""
+class _OneMatrix(Method):
+    """A method that looks at one matrix at a time."""
 
     @abstractmethod
     def at_matrix(self, prepared: Prepared, leaf: Leaf, setting: Any) -> Parametrization:
         """The matrix at one setting."""
 
+    def at(self, prepared: Prepared, leaves: Mapping[str, Leaf], setting: Setting) -> dict[str, Parametrization]:
+        ((role, leaf),) = leaves.items()
+        return {role: self.at_matrix(prepared, leaf, setting)}
+
+
+class MatrixMethod(_OneMatrix):
+    """Looks at one matrix alone: most files see plain tensors."""
+
+    @abstractmethod
+    def prepare_matrix(self, weight: Tensor) -> Prepared:
+        """The dear part for a matrix (out, in)."""
+
     def prepare(self, leaves: Mapping[str, Leaf]) -> Prepared:
         (leaf,) = leaves.values()
         return self.prepare_matrix(leaf.weight.float())
 
-    def at(self, prepared: Prepared, leaves: Mapping[str, Leaf], setting: Setting) -> dict[str, Parametrization]:
-        ((role, leaf),) = leaves.items()
-        return {role: self.at_matrix(prepared, leaf, setting)}
+
+class CalibratedMethod(_OneMatrix):
+    """Looks at one matrix and at the statistics of its inputs."""
+
+    needs: ClassVar[frozenset[str]] = frozenset({"gram"})
+
+    @abstractmethod
+    def prepare_matrix(self, weight: Tensor, statistics: Statistics) -> Prepared:
+        """The dear part for a matrix (out, in)."""
+
+    def prepare(self, leaves: Mapping[str, Leaf]) -> Prepared:
+        (leaf,) = leaves.values()
+        return self.prepare_matrix(leaf.weight.float(), statistics_of(leaf))
+
+
+def statistics_of(leaf: Leaf) -> Statistics:
+    """Of the leaf's inputs. Raises ReparamError where none were gathered."""
+    if leaf.statistics is None:
+        raise ReparamError("This step needs the statistics of a matrix's inputs.", "Give calibration text.")
+    return leaf.statistics

@@ -122,9 +122,13 @@ class Model:
         module = structural_clone(self.module_in(dtype))
         if storage not in (None, self.storage):
             _round_parameters(module, storage)
-        for path in dict.fromkeys(path for role in forms for path in self._users(role)):
-            replace_module(module, path, self._adapter(module.get_submodule(path), path, forms))
+        self.install(module, forms)
         return module
+
+    def install(self, clone: nn.Module, forms: Mapping[str, Parametrization]) -> None:
+        """Put these forms in the place of a clone's matrices."""
+        for path in dict.fromkeys(path for role in forms for path in self.users(role)):
+            replace_module(clone, path, self._adapter(clone.get_submodule(path), path, forms))
 
     def adopt(self, forms: Mapping[str, Parametrization]) -> None:
         """While loading: let the checkpoint be these forms, and the shared module compute with their values."""
@@ -137,7 +141,7 @@ class Model:
 
     def rest(self) -> dict[str, Tensor]:
         """Every tensor of the file that is no matrix of a role, once."""
-        taken = {f"{path}.weight" for role in self.matrices for path in self._users(role)}
+        taken = {f"{path}.weight" for role in self.matrices for path in self.users(role)}
         seen: set[int] = set()
         kept: dict[str, Tensor] = {}
         for name, tensor in self.module.state_dict().items():
@@ -151,7 +155,8 @@ class Model:
         """Token ids, without special tokens unless the tokenizer always adds them."""
         return list(self.tokenizer.encode(text, add_special_tokens=False, verbose=False))
 
-    def _users(self, role: str) -> tuple[str, ...]:
+    def users(self, role: str) -> tuple[str, ...]:
+        """The modules that use the matrix, its own first."""
         return (self.matrices[role].module, *self.matrices[role].tied)
 
     def _adapter(self, old: nn.Module, path: str, forms: Mapping[str, Parametrization]) -> nn.Module:

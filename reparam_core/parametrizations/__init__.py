@@ -5,6 +5,7 @@ from reparam_core.parametrizations.dense import Dense
 from reparam_core.parametrizations.low_rank import LowRank
 from reparam_core.parametrizations.quantized import Quantized
 from reparam_core.parametrizations.sparse import Sparse
+from reparam_core.parametrizations.statistics import Statistics
 from reparam_core.parametrizations.sum import Sum
 
-__all__ = ["Dense", "Leaf", "LowRank", "Parametrization", "Quantized", "Sparse", "Sum", "unpack"]
+__all__ = ["Dense", "Leaf", "LowRank", "Parametrization", "Quantized", "Sparse", "Statistics", "Sum", "unpack"]

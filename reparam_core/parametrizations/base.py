@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from reparam_core.errors import ReparamError
+from reparam_core.parametrizations.statistics import Statistics
 
 Spec = dict[str, Any]
 Layout = dict[str, tuple[torch.dtype, tuple[int, ...]]]
@@ -29,6 +30,7 @@ class Leaf:
     weight: Tensor  # (out, in), float32, contiguous
     mask: Tensor | None = None
     storage: torch.dtype | None = None  # to which its numbers are rounded already
+    statistics: Statistics | None = None  # of its own inputs, where the step asked for them
 
     def below(self, name: str) -> Leaf:
         """The same leaf as a part called `name` of a form sees it."""
@@ -117,8 +119,8 @@ class Parametrization(nn.Module, ABC):
         """Rows of W, as an embedding reads them: ids (...), answer (..., in)."""
         return nn.functional.embedding(ids, self._materialized(dtype))
 
-    def leaves(self) -> list[Leaf]:
-        """The dense matrices that a further step may turn into another form."""
+    def leaves(self, statistics: Statistics | None = None) -> list[Leaf]:
+        """The dense matrices that a further step may turn into another form, with the statistics of their own inputs."""
         return []
 
     def replace(self, path: str, leaf: Parametrization) -> Parametrization:

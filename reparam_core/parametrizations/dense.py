@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from reparam_core.parametrizations.base import Layout, Leaf, Parametrization, Spec, dtype_name
+from reparam_core.parametrizations.statistics import Statistics
 
 
 class Dense(Parametrization):
@@ -27,8 +28,9 @@ class Dense(Parametrization):
     def stored(self, storage: torch.dtype) -> Dense:
         return self if storage == self.storage else Dense(self.weight.to(storage), storage)
 
-    def leaves(self) -> list[Leaf]:
-        return [Leaf("", self.dense().contiguous(), storage=self.storage)]  # some checkpoints keep the transpose
+    def leaves(self, statistics: Statistics | None = None) -> list[Leaf]:
+        weight = self.dense().contiguous()  # some checkpoints keep the transpose
+        return [Leaf("", weight, storage=self.storage, statistics=statistics)]
 
     def replace(self, path: str, leaf: Parametrization) -> Parametrization:
         return leaf if path == "" else super().replace(path, leaf)

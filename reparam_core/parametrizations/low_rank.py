@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from reparam_core.parametrizations.base import Layout, Leaf, Parametrization, Spec, nested, nested_layout, part, unpack
+from reparam_core.parametrizations.statistics import Statistics
 
 
 class LowRank(Parametrization):
@@ -41,9 +42,10 @@ class LowRank(Parametrization):
     def stored(self, storage: torch.dtype) -> LowRank:
         return LowRank(self.left.stored(storage), self.right.stored(storage))
 
-    def leaves(self) -> list[Leaf]:
-        factors = {"left": self.left, "right": self.right}
-        return [leaf.below(name) for name, factor in factors.items() for leaf in factor.leaves()]
+    def leaves(self, statistics: Statistics | None = None) -> list[Leaf]:
+        inner = None if statistics is None else statistics.through(self.right.dense())
+        left, right = self.left.leaves(inner), self.right.leaves(statistics)
+        return [leaf.below("left") for leaf in left] + [leaf.below("right") for leaf in right]
 
     def replace(self, path: str, leaf: Parametrization) -> Parametrization:
         name, _, rest = path.partition(".")

@@ -14,6 +14,7 @@ from reparam_core.parametrizations.base import Layout, Leaf, Parametrization, Sp
 from reparam_core.parametrizations.bits import pack_bits, pack_mask, packed_bytes, unpack_bits, unpack_mask
 from reparam_core.parametrizations.dense import Dense
 from reparam_core.parametrizations.quantized import Quantized
+from reparam_core.parametrizations.statistics import Statistics
 
 
 class Sparse(Parametrization):
@@ -51,8 +52,8 @@ class Sparse(Parametrization):
         values = self.values.stored(storage)
         return self if values is self.values else Sparse(self.mask, values, self._kept)
 
-    def leaves(self) -> list[Leaf]:
-        return [replace(leaf, path="values", mask=self.mask) for leaf in self.values.leaves()]
+    def leaves(self, statistics: Statistics | None = None) -> list[Leaf]:
+        return [replace(leaf, path="values", mask=self.mask) for leaf in self.values.leaves(statistics)]
 
     def replace(self, path: str, leaf: Parametrization) -> Parametrization:
         if path != "values":

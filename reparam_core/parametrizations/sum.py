@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from reparam_core.errors import ReparamError
 from reparam_core.parametrizations.base import Layout, Leaf, Parametrization, Spec, nested, nested_layout, part, unpack
+from reparam_core.parametrizations.statistics import Statistics
 
 
 class Sum(Parametrization):
@@ -43,8 +44,8 @@ class Sum(Parametrization):
     def stored(self, storage: torch.dtype) -> Sum:
         return Sum([one.stored(storage) for one in self._forms])
 
-    def leaves(self) -> list[Leaf]:
-        return [leaf.below(str(index)) for index, one in enumerate(self._forms) for leaf in one.leaves()]
+    def leaves(self, statistics: Statistics | None = None) -> list[Leaf]:
+        return [leaf.below(str(index)) for index, one in enumerate(self._forms) for leaf in one.leaves(statistics)]
 
     def replace(self, path: str, leaf: Parametrization) -> Parametrization:
         index, _, rest = path.partition(".")

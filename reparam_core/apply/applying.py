@@ -1,0 +1,156 @@
+"""recipe + model → Setting: a structural clone that shares with the base whatever the recipe leaves alone."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Generator, Iterator, Mapping
+from typing import Any
+
+import torch
+
+from reparam_core.apply.finished import keep, kept
+from reparam_core.apply.preparing import preparing
+from reparam_core.apply.setting import Setting
+from reparam_core.apply.steps import Plan, Work, batches, transformed
+from reparam_core.data import Sequences
+from reparam_core.data import calibration as default_calibration
+from reparam_core.errors import ReparamError
+from reparam_core.models import Model
+from reparam_core.models.model import structural_clone
+from reparam_core.parametrizations import Parametrization
+from reparam_core.recipes import Recipe, Step
+from reparam_core.statistics import Walk, layer_of, one_shot
+from reparam_core.store import key
+
+Progress = Callable[[float, str], None]
+Applying = Generator[tuple[float, str], None, Setting]
+Making = Generator[tuple[float, str], None, dict[str, Parametrization]]
+
+
+class CancelledError(Exception):
+    """The caller no longer wants the answer."""
+
+
+def apply(
+    model: Model,
+    recipe: str | Mapping[str, Any] | Recipe,
+    *,
+    dtype: torch.dtype = torch.float32,
+    calibration: Sequences | None = None,
+    progress: Progress | None = None,
+    cancelled: Callable[[], bool] = lambda: False,
+) -> Setting:
+    """Apply a recipe, leaving the model as it is.
+
+    `calibration` is what data-aware methods read of the inputs, the shipped mixture where none is given. Raises
+    ReparamError for a recipe that is wrong or does not fit the model, CancelledError when `cancelled` says so.
+    """
+    return finished(applying(model, recipe, dtype=dtype, calibration=calibration), progress, cancelled)
+
+
+def finished(
+    work: Applying, progress: Progress | None = None, cancelled: Callable[[], bool] = lambda: False
+) -> Setting:
+    """Every step of the work, one after the other."""
+    while True:
+        try:
+            share, what = next(work)
+        except StopIteration as ended:
+            setting: Setting = ended.value
+            return setting
+        if cancelled():
+            raise CancelledError
+        if progress:
+            progress(share, what)
+
+
+def applying(
+    model: Model,
+    recipe: str | Mapping[str, Any] | Recipe,
+    *,
+    dtype: torch.dtype = torch.float32,
+    calibration: Sequences | None = None,
+) -> Applying:
+    """`apply` in steps, each a place to pause or to stop: yields how much is done and what comes next."""
+    parsed = Recipe.parse(recipe)
+    plan = parsed.resolve({role: one.compressed_by_default for role, one in model.matrices.items()})
+    read = (calibration or default_calibration(model)) if parsed.reads else None
+    started, work = time.perf_counter(), Work(model, parsed.storage_dtype(model.storage))
+    forms = yield from _forms(work, parsed, plan, read, dtype)
+    changed = bool(forms) or work.storage != model.storage
+    module = model.clone(forms, dtype, work.storage) if changed else model.module_in(dtype)
+    seconds = {"prepare": work.prepare, "apply": time.perf_counter() - started - work.prepare}
+    return Setting(model, parsed, forms, module, dtype, seconds)
+
+
+def _forms(work: Work, recipe: Recipe, plan: Plan, read: Sequences | None, dtype: torch.dtype) -> Making:
+    """The changed matrices; from the store where a setting that takes long was made before."""
+    slow = any(not type(step.method).instant or step.statistics == "sequential" for step in _steps(plan))
+    name = (
+        key(forms=work.model.sha256, recipe=recipe.canonical, calibration=read and read.provenance()) if slow else None
+    )
+    found = kept(name) if name else None
+    if found is None:
+        asked = [role for role, steps in plan.items() if any(_reads(step, "one-shot") for step in steps.values())]
+        if read is not None and asked:
+            work.known["one-shot"] = yield from one_shot(work.model, asked, read)
+        in_order = any(_reads(step, "sequential") for step in _steps(plan))
+        made = _in_order(work, plan, read) if read is not None and in_order else _at_once(work, plan, dtype)
+        found = yield from made
+        if name:
+            keep(name, found)
+    for form in found.values():
+        form.materialize(dtype)
+    return found
+
+
+def _at_once(work: Work, plan: Plan, dtype: torch.dtype) -> Making:
+    """Every matrix as the checkpoint has it."""
+    forms: dict[str, Parametrization] = {}
+    yield from preparing(work, plan)
+    together = batches(plan)
+    for index, batch in enumerate(together):
+        yield index / len(together), f"Rewriting {batch[0]}"
+        forms |= transformed(work, {role: plan[role] for role in batch}, dtype)
+    return forms
+
+
+def _in_order(work: Work, plan: Plan, read: Sequences) -> Making:
+    """Block by block, each reading what the compressed blocks before it answer; what stands outside them last."""
+    if any(step.method.unit == "model" for step in _steps(plan)):
+        raise ReparamError("A step that looks at the whole model at once cannot go block by block.",
+                           "Take the scope matrix or layer beside sequential statistics.")  # fmt: skip
+    forms: dict[str, Parametrization] = {}
+    walk = Walk(work.model, structural_clone(work.model.module), read)
+    for index, block in enumerate(walk.blocks()):
+        yield (
+            index / len(walk.layers),
+            f"Compressing {block.layer}: reading the calibration text behind the blocks before it",
+        )
+        mine = {role: steps for role, steps in plan.items() if layer_of(role) == block.layer}
+        asked = [role for role, steps in mine.items() if any(_reads(step, "sequential") for step in steps.values())]
+        work.known["sequential"] = walk.statistics(block, asked)
+        made = transformed(work, mine, torch.float32)
+        work.model.install(walk.module, made)
+        forms |= made
+    outside = {role: steps for role, steps in plan.items() if role not in forms}
+    return forms | transformed(work, outside, torch.float32)
+
+
+def _steps(plan: Plan) -> Iterator[Step]:
+    return (step for steps in plan.values() for step in steps.values())
+
+
+def _reads(step: Step, how: str) -> bool:
+    """Does it read statistics of that kind?"""
+    return bool(step.method.needs) and step.statistics == how
+
+
+def prepare(model: Model, recipe: Recipe, progress: Progress | None = None) -> float:
+    """Fill the store with all that `apply` will want of the weights alone; seconds it took."""
+    started = time.perf_counter()
+    plan = recipe.resolve({role: one.compressed_by_default for role, one in model.matrices.items()})
+    for share, what in preparing(Work(model, model.storage), plan):
+        if progress:
+            progress(share, what)
+    return time.perf_counter() - started

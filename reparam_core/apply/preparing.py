@@ -1,0 +1,55 @@
+"""What the store lacks of every matrix's first step, made side by side before the first of them is asked for."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+
+from reparam_core.apply.steps import Plan, Work, named_leaves, prepared, prepared_name
+from reparam_core.apply.threads import single_threaded
+from reparam_core.recipes import Step
+from reparam_core.registry import AXES
+from reparam_core.store import store
+
+SIDE_BY_SIDE = 2  # matrices prepared at once
+
+
+def preparing(work: Work, plan: Plan) -> Iterator[tuple[float, str]]:
+    """Some matrices side by side, pausing after each few: yields how much is done and what comes next.
+
+    One LAPACK thread each: two on two busy cores can stall an SVD for minutes.
+    """
+    wanted = _missing(work, plan)
+    if len(wanted) < 2:
+        return
+    with ThreadPoolExecutor(SIDE_BY_SIDE) as pool:
+        for start in range(0, len(wanted), 2 * SIDE_BY_SIDE):
+            yield start / len(wanted), f"Preparing {wanted[start][1]}"
+            started = time.perf_counter()
+            with single_threaded():
+                list(pool.map(lambda one: _prepare(work, *one), wanted[start : start + 2 * SIDE_BY_SIDE]))
+            work.prepare += time.perf_counter() - started
+
+
+def _prepare(work: Work, step: Step, role: str) -> None:
+    """Into the store; the time is taken by whoever waits for several."""
+    apart = Work(work.model, work.storage, work.known)
+    for name, leaf in named_leaves(work, step, role, work.model.form(role)):
+        prepared(apart, step.method, {name: leaf}, {role: f"{work.model.sha256}/{role}"})
+
+
+def _missing(work: Work, plan: Plan) -> list[tuple[Step, str]]:
+    """The first step of every matrix, where it looks at that matrix alone, has something to keep and has not kept it."""
+    first = [(next(steps[axis] for axis in AXES if axis in steps), role) for role, steps in plan.items()]
+    return [
+        (step, role)
+        for step, role in first
+        if step.method.unit == "matrix" and type(step.method).caches and not _all_kept(work, step, role)
+    ]
+
+
+def _all_kept(work: Work, step: Step, role: str) -> bool:
+    history = {role: f"{work.model.sha256}/{role}"}
+    leaves = named_leaves(work, step, role, work.model.form(role))
+    return all(store().has_tensors(prepared_name(step.method, {name: leaf}, history)) for name, leaf in leaves)

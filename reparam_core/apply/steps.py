@@ -1,0 +1,135 @@
+"""The steps of a recipe on the matrices of one plan: rank, then sparsity, then bits, each on every leaf before it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+
+import torch
+
+from reparam_core.errors import ReparamError
+from reparam_core.methods.base import Method, Prepared, Unit
+from reparam_core.models import Model
+from reparam_core.parametrizations import Leaf, Parametrization, Statistics
+from reparam_core.recipes import Step
+from reparam_core.registry import AXES
+from reparam_core.statistics import layer_of
+from reparam_core.store import key, store
+
+Plan = Mapping[str, Mapping[str, Step]]  # role → axis → step
+Known = dict[str, Mapping[str, Statistics]]  # one-shot or sequential → role → what is known of its inputs
+SEPARATOR = "\n"  # between a role and the path of a leaf in its form
+
+
+@dataclass
+class Work:
+    """What the steps of one recipe have in common."""
+
+    model: Model
+    storage: torch.dtype
+    known: Known = field(default_factory=dict)
+    prepare: float = 0.0  # seconds that were spent preparing
+
+    def statistics(self, step: Step, role: str) -> Statistics | None:
+        """Of the role's inputs, where the step reads them. Raises ReparamError where there are none."""
+        if not step.method.needs:
+            return None
+        found = self.known.get(step.statistics, {}).get(role)
+        if found is None:
+            raise ReparamError(f"{role} multiplies nothing that the calibration text reaches, and {step.short()} needs its inputs.",
+                               "Leave that matrix out, or take a method that looks at the weights alone.")  # fmt: skip
+        return found
+
+
+def transformed(work: Work, plan: Plan, dtype: torch.dtype) -> dict[str, Parametrization]:
+    """The plan's matrices in their new forms, stored and ready to run in that dtype."""
+    forms = {role: work.model.form(role) for role in plan}
+    history = {role: f"{work.model.sha256}/{role}" for role in plan}
+    for axis in AXES:
+        for step in dict.fromkeys(steps[axis] for steps in plan.values() if axis in steps):
+            roles = [role for role, steps in plan.items() if steps.get(axis) == step]
+            for unit in units(step.method.unit, roles):
+                forms |= _step(work, step, {role: forms[role] for role in unit}, history)
+            history |= {role: f"{history[role]}|{step.as_json()}" for role in roles}
+    for role, form in forms.items():
+        forms[role] = form.stored(work.storage)
+        forms[role].materialize(dtype)
+    return forms
+
+
+def batches(plan: Plan) -> list[list[str]]:
+    """Matrices that have to be looked at together: one at a time, unless a method's unit is larger."""
+    wider = {step.method.unit for steps in plan.values() for step in steps.values()} - {"matrix"}
+    return [list(plan)] if wider else [[role] for role in plan]
+
+
+def units(unit: Unit, roles: list[str]) -> list[list[str]]:
+    """The matrices that share one setting: each, those of a layer, or all."""
+    groups: dict[str, list[str]] = {}
+    for role in roles:
+        name = {"matrix": role, "layer": layer_of(role), "model": ""}[unit]
+        groups.setdefault(name, []).append(role)
+    return list(groups.values())
+
+
+def _step(
+    work: Work, step: Step, forms: dict[str, Parametrization], history: Mapping[str, str]
+) -> dict[str, Parametrization]:
+    """One step on every leaf of these forms."""
+    leaves = {name: leaf for role, form in forms.items() for name, leaf in named_leaves(work, step, role, form)}
+    for names in _units_of_leaves(step.method, leaves):
+        chosen = {name: leaves[name] for name in names}
+        made = prepared(work, step.method, chosen, history)
+        try:
+            for name, form in step.method.at(made, chosen, step.setting).items():
+                role, _, path = name.partition(SEPARATOR)
+                forms[role] = forms[role].replace(path, form)
+        except ReparamError as error:
+            raise ReparamError(f"{names[0].split(SEPARATOR)[0]}: {error.problem}", error.remedy) from error
+    return forms
+
+
+def named_leaves(work: Work, step: Step, role: str, form: Parametrization) -> Iterator[tuple[str, Leaf]]:
+    """What the step works on, with role and path. Raises ReparamError where an earlier compression left nothing."""
+    found = form.leaves(work.statistics(step, role))
+    if not found:
+        raise ReparamError(f"{role} is {form.form.replace('_', ' ')} already: {step.short()} has nothing to work on.",
+                           "Start from the model that it was made of, or leave that matrix out.")  # fmt: skip
+    return ((f"{role}{SEPARATOR}{leaf.path}", leaf) for leaf in found)
+
+
+def _units_of_leaves(method: Method, leaves: Mapping[str, Leaf]) -> Iterator[list[str]]:
+    """A method that looks at single matrices gets the leaves one by one, any other all at once."""
+    if method.unit == "matrix":
+        yield from ([name] for name in leaves)
+    elif leaves:
+        yield list(leaves)
+
+
+def prepared(work: Work, method: Method, leaves: Mapping[str, Leaf], history: Mapping[str, str]) -> Prepared:
+    """From the store where the leaves are the checkpoint's own matrices, else made anew; what is found costs nothing."""
+    started, made = time.perf_counter(), list[Prepared]()
+
+    def make() -> Prepared:
+        made.append(method.prepare(leaves))
+        return made[0]
+
+    own = all("|" not in history[name.split(SEPARATOR)[0]] for name in leaves)
+    if (
+        own
+        and type(method).caches
+        and not any(leaf.statistics and leaf.statistics.fleeting for leaf in leaves.values())
+    ):
+        found = store().prepared(prepared_name(method, leaves, history), make)
+    else:
+        found = make()
+    work.prepare += time.perf_counter() - started if made else 0
+    return found
+
+
+def prepared_name(method: Method, leaves: Mapping[str, Leaf], history: Mapping[str, str]) -> str:
+    """The key of what a method prepares for these leaves."""
+    content = [history[name.split(SEPARATOR)[0]] + name for name in leaves]
+    told = [leaf.statistics.digest for leaf in leaves.values() if leaf.statistics is not None]
+    return key(method=method.identity(), content=content, **({"statistics": told} if told else {}))

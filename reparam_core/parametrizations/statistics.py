@@ -1,0 +1,31 @@
+"""What calibration text tells about the inputs of a matrix."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Statistics:
+    """Of the inputs x (in) of one matrix over `count` tokens; matrices with the same input share them."""
+
+    count: int
+    gram: Tensor  # Σ x xᵀ, (in, in), float32
+    peak: Tensor  # largest |x| of every channel, (in)
+    digest: str  # of what they were gathered from
+    fleeting: bool = False  # of inputs that no other setting has: what is prepared from them is not kept
+
+    @property
+    def norms(self) -> Tensor:
+        """‖x_j‖₂ of every channel over all tokens, (in)."""
+        return self.gram.diagonal().clamp_min(0).sqrt()
+
+    def through(self, factor: Tensor) -> Statistics:
+        """Of y = factor · x, factor (r, in): what the left factor of a low-rank pair sees, Gram R G Rᵀ."""
+        gram = factor @ self.gram @ factor.T
+        digest = hashlib.sha256(self.digest.encode() + factor.contiguous().numpy().tobytes()).hexdigest()
+        # A sum bounds what single tokens reached, which is no longer known.
+        return Statistics(self.count, gram, gram.diagonal().clamp_min(0).sqrt(), digest, self.fleeting)

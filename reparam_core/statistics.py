@@ -1,0 +1,271 @@
+"""Statistics of every matrix's inputs over calibration text: of the base at once, or behind what is compressed already."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from reparam_core.data import Sequences
+from reparam_core.errors import ReparamError
+from reparam_core.models import Model
+from reparam_core.parametrizations import Statistics
+from reparam_core.store import key, store
+
+BATCH = 4  # sequences read together
+FEW = 16  # tokens that show which matrices read the same input
+Gathering = Generator[tuple[float, str], None, dict[str, Statistics]]
+WRITING = ("causal", "seq2seq")  # objectives of models that keep keys and values of what they read
+
+
+@dataclass
+class _Sums:
+    """What is added up of one input."""
+
+    gram: Tensor
+    peak: Tensor
+    count: int = 0
+
+    @classmethod
+    def empty(cls, width: int) -> _Sums:
+        return cls(torch.zeros(width, width), torch.zeros(width))
+
+    def add(self, x: Tensor) -> None:
+        """x (…, in), every token of it."""
+        rows = x.reshape(-1, x.shape[-1]).float()
+        self.gram.addmm_(rows.T, rows)
+        self.peak = torch.maximum(self.peak, rows.abs().amax(0))
+        self.count += len(rows)
+
+    def tensors(self) -> dict[str, Tensor]:
+        """As the store keeps it."""
+        return {"gram": self.gram, "peak": self.peak, "count": torch.tensor(self.count)}
+
+    def statistics(self, digest: str) -> Statistics:
+        """Of inputs that no other setting has."""
+        return Statistics(self.count, self.gram, self.peak, digest, fleeting=True)
+
+
+class _EnoughError(Exception):
+    """Every matrix that was asked about has been seen: the rest of the pass is not needed."""
+
+
+def one_shot(model: Model, roles: Iterable[str], calibration: Sequences) -> Gathering:
+    """Of the base's inputs to these matrices, from the store where they were gathered before.
+
+    Yields how much is done. A matrix that nothing is multiplied with (an embedding that is only looked up) is left out.
+    """
+    owners = _owners(model, roles, calibration)
+    asked = {role: _digest(model, path, calibration) for role, path in owners.items()}
+    missing = {owners[role]: name for role, name in asked.items() if not store().has_tensors(name)}
+    if missing:
+        yield from _gather(model, missing, calibration)
+    kept = {name: _kept(name) for name in dict.fromkeys(asked.values())}
+    return {role: kept[name] for role, name in asked.items()}
+
+
+def _gather(model: Model, missing: Mapping[str, str], calibration: Sequences) -> Iterator[tuple[float, str]]:
+    """One pass over the calibration text for what is missing: module → its key in the store, in the order of use."""
+    sums: dict[str, _Sums] = {}
+    last, count = list(missing)[-1], len(calibration.ids)
+
+    def add(path: str, x: Tensor) -> None:
+        sums.setdefault(path, _Sums.empty(x.shape[-1])).add(x)
+        if path == last:
+            raise _EnoughError
+
+    with _watching(model.module, missing, add):
+        for index, ids in enumerate(calibration.ids.split(BATCH)):
+            yield index * BATCH / count, f"Reading the calibration text: {index * BATCH} of {count} sequences"
+            with suppress(_EnoughError):
+                _read(model, model.module, ids)
+    for path, name in missing.items():
+        store().save_tensors(name, sums[path].tensors())
+
+
+def _kept(name: str) -> Statistics:
+    found = store().tensors(name)
+    if found is None:
+        raise ReparamError(
+            "The statistics of the calibration text could not be kept.", "Make room on the cache's disk."
+        )
+    return Statistics(int(found["count"]), found["gram"], found["peak"], name)
+
+
+def _digest(model: Model, path: str, calibration: Sequences) -> str:
+    return key(statistics=model.sha256, module=path, calibration=calibration.provenance())
+
+
+def _owners(model: Model, roles: Iterable[str], calibration: Sequences) -> dict[str, str]:
+    """role → the module that stands for all which read the very same input, in the order of use; by a few tokens."""
+    wanted: dict[str, list[str]] = {}
+    for role in roles:
+        for path in model.users(role):
+            wanted.setdefault(path, []).append(role)
+    seen: dict[str, Tensor] = {}  # held, so that no other tensor gets the place of one that is gone
+    with _watching(model.module, wanted, lambda path, x: seen.setdefault(path, x) is None):
+        _read(model, model.module, calibration.ids[:1, :FEW])
+    first: dict[int, str] = {}
+    return {role: first.setdefault(id(x), path) for path, x in seen.items() for role in wanted[path]}
+
+
+@contextmanager
+def _watching(module: nn.Module, paths: Iterable[str], see: Callable[[str, Tensor], object]) -> Iterator[None]:
+    """While it lasts, `see` is told the input of each of these modules that multiplies."""
+    with ExitStack() as hooks:
+        for path in paths:
+            one = module.get_submodule(path)
+            if not isinstance(one, nn.Embedding):
+                hooks.callback(one.register_forward_pre_hook(partial(_tell, path, see)).remove)
+        yield
+
+
+def _tell(path: str, see: Callable[[str, Tensor], object], _module: nn.Module, given: tuple[Any, ...]) -> None:
+    see(path, given[0])
+
+
+def _read(model: Model, module: nn.Module, ids: Tensor) -> None:
+    """The model, or a clone of it, reads some sequences; a decoder beside an encoder reads them shifted by one."""
+    given: dict[str, Any] = {"input_ids": ids}
+    if model.config.is_encoder_decoder:
+        whole: Any = model.module
+        given["decoder_input_ids"] = whole.prepare_decoder_input_ids_from_labels(labels=ids)
+    if model.objective in WRITING:
+        given["use_cache"] = False
+    with torch.inference_mode():
+        module(**given)
+
+
+@dataclass
+class _Block:
+    """One block of a stack, and how the model calls it."""
+
+    layer: str  # layers.3, decoder.layers.0
+    path: str
+    given: tuple[Any, ...] = ()  # after the hidden states
+    named: dict[str, Any] = field(default_factory=dict)
+
+
+class Walk:
+    """The blocks of a model in order, each fed by what the blocks before it have become; one block's sums at a time.
+
+    As the authors of SparseGPT, GPTQ and Wanda calibrate: a block's matrices see the compressed blocks before it, and
+    the block itself as it was.
+    """
+
+    def __init__(self, model: Model, module: nn.Module, calibration: Sequences) -> None:
+        """`module` is a clone of the model's, which whoever walks changes block by block."""
+        self.model, self.module, self.calibration = model, module, calibration
+        self.batches = calibration.ids.split(BATCH)
+        self.layers = _blocks(model)
+        self._states: list[tuple[Tensor, tuple[Any, ...], dict[str, Any]]] = []  # a batch: hidden states, the rest
+        self._first: _Block | None = None
+
+    def blocks(self) -> Iterator[_Block]:
+        """Every block, once those before it are as they will stay: each is advanced over when the next is asked for."""
+        self._learn_calls(self.layers)
+        for index, block in enumerate(self.layers):
+            if index == 0 or _stack(self.layers[index - 1]) != _stack(block):
+                self._enter(block)
+            yield block
+            self._advance(block)
+
+    def statistics(self, block: _Block, roles: Iterable[str]) -> dict[str, Statistics]:
+        """Of the inputs of these matrices of the block."""
+        paths = {path: role for role in roles for path in self.model.users(role)}
+        seen: dict[str, Tensor] = {}
+        with _watching(self.module, paths, lambda path, x: seen.update({path: x})):
+            self._run(block, 0)
+        first: dict[int, str] = {}
+        owners = {path: first.setdefault(id(x), path) for path, x in seen.items()}
+        sums: dict[str, _Sums] = {}
+        with _watching(self.module, set(owners.values()),
+                       lambda path, x: sums.setdefault(path, _Sums.empty(x.shape[-1])).add(x)):  # fmt: skip
+            for index in range(len(self.batches)):
+                self._run(block, index)
+        kept = {path: one.statistics(f"{block.path} of {id(self)}") for path, one in sums.items()}
+        return {role: kept[owners[path]] for path, role in paths.items() if path in owners}
+
+    def _learn_calls(self, blocks: list[_Block]) -> None:
+        """How the model calls each block: masks and positions that no batch changes."""
+        with ExitStack() as hooks:
+            for block in blocks:
+                one = self.module.get_submodule(block.path)
+                hooks.callback(one.register_forward_pre_hook(partial(_learn, block), with_kwargs=True).remove)
+            _read(self.model, self.module, self.batches[0])
+
+    def _enter(self, block: _Block) -> None:
+        """The hidden states before the first block of a stack, batch by batch."""
+        self._first, self._states = block, []
+
+        def keep(_module: nn.Module, given: tuple[Any, ...], named: dict[str, Any]) -> None:
+            hidden, rest, kept = _parted(given, named)
+            self._states.append((hidden, rest, kept))
+            raise _EnoughError
+
+        one = self.module.get_submodule(block.path)
+        with ExitStack() as hooks:
+            hooks.callback(one.register_forward_pre_hook(keep, with_kwargs=True).remove)
+            for ids in self.batches:
+                with suppress(_EnoughError):
+                    _read(self.model, self.module, ids)
+
+    def _run(self, block: _Block, index: int) -> Tensor:
+        """The block's answer for one batch."""
+        assert self._first is not None
+        hidden, rest, named = self._states[index]
+        given = (_own(own, first, mine) for own, first, mine in zip(block.given, self._first.given, rest, strict=True))
+        called = {name: _own(own, self._first.named.get(name), named.get(name)) for name, own in block.named.items()}
+        with torch.inference_mode():
+            answer = self.module.get_submodule(block.path)(hidden, *given, **called)
+        return answer[0] if isinstance(answer, tuple) else answer
+
+    def _advance(self, block: _Block) -> None:
+        for index, (_, rest, named) in enumerate(self._states):
+            self._states[index] = (self._run(block, index), rest, named)
+
+
+def _own(block: Any, first: Any, batch: Any) -> Any:
+    """What a block is called with: the batch's own where the stack's blocks share it, else what that block was given."""
+    return batch if block is first else block
+
+
+def _learn(block: _Block, _module: nn.Module, given: tuple[Any, ...], named: dict[str, Any]) -> None:
+    _, block.given, block.named = _parted(given, named)
+
+
+def _parted(given: tuple[Any, ...], named: dict[str, Any]) -> tuple[Tensor, tuple[Any, ...], dict[str, Any]]:
+    """The hidden states, and the rest of a block's call."""
+    if given:
+        return given[0], given[1:], dict(named)
+    rest = dict(named)
+    return rest.pop("hidden_states"), (), rest
+
+
+def _blocks(model: Model) -> list[_Block]:
+    """In the order of the modules: encoders before decoders."""
+    found: dict[str, _Block] = {}
+    for role, matrix in model.matrices.items():
+        if matrix.compressed_by_default:
+            layer = layer_of(role)
+            parts = matrix.module.split(".")
+            number = layer.rpartition(".")[2]
+            found.setdefault(layer, _Block(layer, ".".join(parts[: parts.index(number) + 1])))
+    return list(found.values())
+
+
+def _stack(block: _Block) -> str:
+    return block.layer.rpartition("layers.")[0]
+
+
+def layer_of(role: str) -> str:
+    """`layers.3` of `layers.3.attention.q`, `encoder.layers.0` likewise; the role itself outside the blocks."""
+    parts = role.split(".")
+    if "layers" not in parts:
+        return role
+    return ".".join(parts[: parts.index("layers") + 2])
