@@ -17,7 +17,7 @@ from PIL import Image
 from plotly.colors import sample_colorscale
 from torch import Tensor
 
-from reparam_core.figures.theme import RING, room_for, styled
+from reparam_core.figures.theme import INK, RING, room_for, styled
 from reparam_core.measure.attention import HeadChange, View, colour_limit, habit, is_causal, signed_root
 
 SEQUENTIAL = "Viridis"
@@ -214,6 +214,7 @@ def strip(values: Tensor, quantity: str, unit: str, selected: tuple[int, int], p
     number = "%{z:+.2f}" if signed else "%{z:.2f}"
     figure = go.Figure(go.Heatmap(
         z=cells.numpy(), **scale, zmax=end, xgap=1, ygap=1, texttemplate=number if values.numel() <= NUMBERED else None,
+        textfont={"color": INK} if signed else None,  # a colour that fades out counts as dark to plotly, on any ground
         colorbar={"thickness": 10, "outlinewidth": 0, "xpad": 4},
         hovertemplate=f"{down} %{{y}}, {right} %{{x}}: {number} {unit}<extra></extra>"))  # fmt: skip
     figure.add_shape(type="rect", x0=column - 0.5, x1=column + 0.5, y0=row - 0.5, y1=row + 0.5,

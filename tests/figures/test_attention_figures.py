@@ -21,7 +21,7 @@ from reparam_core.figures.attention import (
     sprite,
     strip,
 )
-from reparam_core.figures.theme import LINE, SLIDE_FOOTER_SIZE, for_slides, in_the_dark
+from reparam_core.figures.theme import IN_THE_DARK, INK, LINE, SLIDE_FOOTER_SIZE, for_slides, in_the_dark
 from reparam_core.measure.attention import HeadChange, Maps, View, compare
 
 WHERE = "embedded-decoder · self-attention"
@@ -155,6 +155,12 @@ def test_the_selected_head_is_ringed_and_few_heads_are_numbered() -> None:
     (ring,) = many.layout.shapes
     assert (ring.x0, ring.y0) == (19.5, 2.5), "the longer side runs to the right"
     assert not many.data[0].texttemplate
+
+
+def test_numbers_on_colours_that_fade_out_change_with_the_page() -> None:
+    figure = strip(change_of().divergence - 0.1, "Change of entropy", "bits", (0, 0), WHERE, signed=True)
+    assert figure.data[0].textfont.color == INK
+    assert in_the_dark(figure).data[0].textfont.color == IN_THE_DARK[INK]
 
 
 def test_every_figure_survives_the_dark() -> None:
