@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+import itertools
+import logging
 from collections.abc import Callable
 from typing import Any
 
 import plotly.graph_objects as go
 import streamlit as st
+from streamlit import runtime
 
 from pages.components.live import live
 from reparam_core.figures.theme import export_config, in_the_dark, rendered
 from reparam_core.jobs import Ticket
 
+HELD = 32  # downloads, the latest
+_saved = itertools.count()
+# A download is made by a thread that belongs to no session, which needs no word in the log.
+logging.getLogger("streamlit.runtime.scriptrunner_utils.script_run_context").setLevel(logging.ERROR)
 FORMATS = {"svg": "image/svg+xml", "png": "image/png"}
 
 
@@ -58,13 +65,27 @@ def downloads(make: Callable[[], go.Figure], name: str, heading: str = "") -> No
     """A figure's slide as SVG and PNG; it is made only when it is asked for."""
     with st.container(horizontal=True, horizontal_alignment="right", gap="small", key=f"save-{name}"):
         for format, mime in FORMATS.items():
+            file = f"{name}.{format}"
             st.download_button(
-                format.upper(), _slide(make, format, heading), f"{name}.{format}", mime, key=f"{format}-{name}",
+                format.upper(), _slide(make, format, heading, file), file, mime, key=f"{format}-{name}",
                 type="tertiary", icon=":material/download:", on_click="ignore",
                 help="A slide of 1280 × 720 with title and provenance. The chart's own camera works without Chrome here.",
             )  # fmt: skip
 
 
-def _slide(make: Callable[[], go.Figure], format: str, heading: str) -> Callable[[], bytes]:
+def _slide(make: Callable[[], go.Figure], format: str, heading: str, file: str) -> Callable[[], bytes]:
     """Drawn only when it is asked for: a picture takes a moment."""
-    return lambda: rendered(make(), format, heading)
+
+    def drawn() -> bytes:
+        picture = rendered(make(), format, heading)
+        if runtime.exists():
+            _hold(picture, FORMATS[format], file)
+        return picture
+
+    return drawn
+
+
+def _hold(picture: bytes, mime: str, file: str) -> None:
+    """Refer to the file of a download: without that it is gone at the second redraw of any fragment, fetched or not."""
+    files = runtime.get_instance().media_file_mgr
+    files.add(picture, mime, f"saved-{next(_saved) % HELD}", file, is_for_static_download=True)
