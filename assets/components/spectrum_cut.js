@@ -19,7 +19,7 @@ const MEANING = {
   accuracy: "The share of right answers; 95% interval of the difference to the base by a paired bootstrap.",
 };
 const views = new WeakMap();
-let used = 0; // when a hand or a key last moved a cut
+let used = 0; // when a cut was last moved, or drawn while it had the focus
 
 export default function (component) {
   const { parentElement, data, setStateValue } = component;
@@ -43,6 +43,7 @@ class SpectrumCut {
     this.host.addEventListener("pointercancel", () => this.abandon());
     this.host.addEventListener("pointerleave", () => this.hint(null));
     this.host.addEventListener("keydown", (event) => this.press(event));
+    this.host.addEventListener("focusin", () => (used = Date.now()));
     this.host.addEventListener("focusout", () => this.settle());
   }
 
@@ -125,6 +126,7 @@ class SpectrumCut {
     const width = this.host.clientWidth;
     if (!width || !this.data) return;
     const focused = this.handle && this.handle === this.host.getRootNode().activeElement;
+    if (focused) used = Date.now();
     this.lay(width);
     this.svg = element("svg", { width, height: this.bottom + MARGIN.bottom, class: this.dragging ? "dragging" : "" });
     this.grounds();
