@@ -7,11 +7,12 @@ from abc import ABC, abstractmethod
 from typing import Annotated, Any, ClassVar, Literal
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 from torch import Tensor
 
 from reparam_core.errors import ReparamError
 
+WIDEST_PATTERN = 32
 Fraction = Annotated[float, Field(gt=0, le=1)]
 
 
@@ -91,16 +92,34 @@ class RankSetting(Setting):
 class SparsitySetting(Setting):
     """How much is zeroed."""
 
-    choices = ("fraction", "threshold")
+    choices = ("fraction", "threshold", "pattern")
     fraction: Annotated[float, Field(ge=0, lt=1)] | None = None
     threshold: Annotated[float, Field(ge=0)] | None = None  # zero where |w| is below it
+    pattern: Annotated[str, Field(pattern=r"^[1-9]\d*:[1-9]\d*$")] | None = None  # `2:4`: two of every four kept
+
+    @field_validator("pattern")
+    @classmethod
+    def _keeps_fewer(cls, pattern: str | None) -> str | None:
+        kept, of = map(int, (pattern or "1:2").split(":"))
+        if kept >= of or of > WIDEST_PATTERN:
+            raise ValueError(f"keeps fewer of a group than it has, and a group has {WIDEST_PATTERN} at most")
+        return pattern
+
+    @property
+    def kept_of(self) -> tuple[int, int] | None:
+        """(2, 4) for `2:4`."""
+        return None if self.pattern is None else (int(self.pattern.split(":")[0]), int(self.pattern.split(":")[1]))
 
     def short(self) -> str:
         """As in `magnitude:…`."""
+        if self.pattern is not None:
+            return self.pattern
         return plain(self.fraction) if self.fraction is not None else f"t{plain(self.threshold or 0)}"
 
     def told(self) -> str:
         """`50 % zeros`."""
+        if self.pattern is not None:
+            return "{} of every {} kept".format(*self.pattern.split(":"))
         return f"{100 * self.fraction:g} % zeros" if self.fraction is not None else f"zeros below {self.threshold:g}"
 
 

@@ -48,8 +48,8 @@ def row_pieces(shape: tuple[int, int]) -> Iterator[slice]:
 class Quantized(Parametrization):
     """W ≈ (codes − zero) · scale; codes uint8 (out, in) below 2**bits, scale and zero (rows, groups).
 
-    `zero` None means a symmetric grid around 2**(bits − 1), which needs no storage. With a `mask` the pruned codes are
-    not stored: their place holds the zero point's nearest code and reads as exactly zero.
+    `zero` is a code, uint8 and packed like one, or a float16 that lies between codes. `zero` None means a symmetric grid around 2**(bits − 1), which needs no storage. With a `mask` the pruned codes are
+    not stored: their place reads as exactly zero.
     """
 
     form = "quantized"
@@ -95,7 +95,9 @@ class Quantized(Parametrization):
         """The packed scales and zero points."""
         grid: dict[str, Callable[[], Tensor]] = {"scale": lambda: self.scale.to(self.storage)}
         zero = self.zero
-        return grid if zero is None else grid | {"zero": lambda: pack_bits(zero, self.bits)}
+        if zero is None:
+            return grid
+        return grid | {"zero": lambda: zero if zero.is_floating_point() else pack_bits(zero, self.bits)}
 
     @property
     def grid_layout(self) -> Layout:
@@ -103,6 +105,8 @@ class Quantized(Parametrization):
         grid: Layout = {"scale": (self.storage, tuple(self.scale.shape))}
         if self.zero is None:
             return grid
+        if self.zero.is_floating_point():
+            return grid | {"zero": (self.zero.dtype, tuple(self.zero.shape))}
         return grid | {"zero": (torch.uint8, (packed_bytes(self.zero.numel(), self.bits),))}
 
     @property
@@ -138,5 +142,7 @@ class Quantized(Parametrization):
         """The form from its unpacked codes (flat) and its packed grid."""
         shape, group, bits = (spec["shape"][0], spec["shape"][1]), spec["group"], spec["bits"]
         rows, groups = grid_shape(shape, group)
-        zero = None if spec["symmetric"] else unpack_bits(tensors["zero"], bits, rows * groups).view(rows, groups)
+        zero = None if spec["symmetric"] else tensors["zero"]
+        if zero is not None and not zero.is_floating_point():
+            zero = unpack_bits(zero, bits, rows * groups).view(rows, groups)
         return cls(codes.view(shape), tensors["scale"], zero, bits, group)

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, hardshrink
 
 from reparam_core.methods.base import Method, Prepared, Unit
+from reparam_core.methods.patterns import outside_pattern, pruned
 from reparam_core.methods.settings import SparsitySetting
 from reparam_core.parametrizations import Dense, Leaf, Parametrization, Sparse
 from reparam_core.registry import register
@@ -37,6 +38,9 @@ class Magnitude(Method):
     def at(
         self, prepared: Prepared, leaves: Mapping[str, Leaf], setting: SparsitySetting
     ) -> dict[str, Parametrization]:
+        if setting.kept_of is not None:
+            kept, of = setting.kept_of
+            return {role: pruned(leaf, outside_pattern(leaf.weight.abs(), kept, of)) for role, leaf in leaves.items()}
         if setting.fraction is None:
             threshold, ties = float(setting.threshold or 0), 0
         else:

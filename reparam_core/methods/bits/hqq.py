@@ -1,0 +1,89 @@
+"""Half-quadratic quantization (Badri and Shaji, 2023): a zero point that forgives outliers, without any data."""
+
+from dataclasses import dataclass
+from typing import Annotated, ClassVar
+
+import torch
+from pydantic import Field
+from torch import Tensor
+from torch.nn.functional import pad
+
+from reparam_core.methods.base import MatrixMethod, Prepared
+from reparam_core.methods.grids import SMALLEST_SCALE
+from reparam_core.methods.settings import BitsSetting
+from reparam_core.parametrizations import Leaf, Quantized
+from reparam_core.parametrizations.quantized import PER_TENSOR, group_columns
+from reparam_core.registry import register
+
+ROUNDED_AT = 4  # bits at which the library begins with a whole zero point
+
+
+@register
+@dataclass(frozen=True)
+class HQQ(MatrixMethod):
+    """min over z of ‖W − s(q − z)‖_p, p < 1, by half-quadratic splitting: shrink the errors, then z = mean(q − (W − E)/s).
+
+    The scale stays that of the extremes; the zero point lies anywhere between codes.
+    """
+
+    name: ClassVar[str] = "hqq"
+    axis: ClassVar[str] = "bits"
+    summary: ClassVar[str] = "moves the grid where outliers weigh less"
+    instant: ClassVar[bool] = False
+    caches: ClassVar[bool] = False
+
+    norm: Annotated[float, Field(gt=0, le=1)] = 0.7  # p
+    sharpness: Annotated[float, Field(gt=0)] = 10.0  # β, by how little an error is shrunk at first
+    growth: Annotated[float, Field(ge=1)] = 1.01  # κ, of β from round to round
+    iterations: Annotated[int, Field(ge=1)] = 20
+
+    def prepare_matrix(self, weight: Tensor) -> Prepared:
+        return {}
+
+    def at_matrix(self, prepared: Prepared, leaf: Leaf, setting: BitsSetting) -> Quantized:
+        weight, highest = leaf.weight.float(), 2**setting.bits - 1
+        grouped, counted = _grouped(weight, setting)
+        low = grouped.masked_fill(~counted, torch.inf).amin((1, 3), keepdim=True)
+        high = grouped.masked_fill(~counted, -torch.inf).amax((1, 3), keepdim=True)
+        scale = ((high - low) / highest).clamp_min(SMALLEST_SCALE).half().float()
+        zero = -low / scale
+        zero = self._moved(grouped, counted, scale, zero.round() if setting.bits == ROUNDED_AT else zero, highest)
+        zero = zero.half().float()
+        codes = (grouped / scale + zero).round_().clamp_(0, highest).to(torch.int32).to(torch.uint8)
+        plain = codes.reshape(weight.shape[0], -1)[:, : weight.shape[1]].contiguous()
+        return Quantized(plain, _grid(scale), _grid(zero), setting.bits, setting.group)
+
+    def _moved(self, w: Tensor, counted: Tensor, scale: Tensor, zero: Tensor, highest: int) -> Tensor:
+        """The zero point once the mean error stops falling."""
+        best, sharpness = torch.inf, self.sharpness
+        for _ in range(self.iterations):
+            q = (w / scale + zero).round_().clamp_(0, highest)
+            error = w - (q - zero) * scale
+            size = error.abs()
+            shrunk = error.sign() * (size - size.pow(self.norm - 1) / sharpness).clamp_min_(0)
+            moved = _mean((q - (w - shrunk) / scale), counted)
+            sharpness *= self.growth
+            now = float(_mean(size, counted).mean())
+            if now >= best:
+                return zero
+            best, zero = now, moved
+        return zero
+
+
+def _mean(values: Tensor, counted: Tensor) -> Tensor:
+    """Over every group's own numbers."""
+    return (values * counted).sum((1, 3), keepdim=True) / counted.sum((1, 3), keepdim=True)
+
+
+def _grouped(weight: Tensor, setting: BitsSetting) -> tuple[Tensor, Tensor]:
+    """(grid rows, rows that share a grid, groups, columns), and True where a number stands: a last group may be ragged."""
+    columns = group_columns((weight.shape[0], weight.shape[1]), setting.group)
+    ragged = -weight.shape[1] % columns
+    shape = (1, len(weight), -1, columns) if setting.group == PER_TENSOR else (len(weight), 1, -1, columns)
+    counted = pad(torch.ones(weight.shape, dtype=torch.bool), (0, ragged)).view(shape)
+    return pad(weight, (0, ragged)).view(shape), counted
+
+
+def _grid(values: Tensor) -> Tensor:
+    """(grid rows, groups), float16."""
+    return values[:, 0, :, 0].half().contiguous()

@@ -1,0 +1,67 @@
+"""Which numbers of a matrix go, by a score: shares of a row, and patterns such as two of every four."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from reparam_core.errors import ReparamError
+from reparam_core.methods.settings import SparsitySetting
+from reparam_core.parametrizations import Dense, Leaf, Sparse
+
+Scores = NDArray[np.float32]
+
+
+def lowest_of_rows(scores: Tensor, count: int) -> Tensor:
+    """True at the `count` lowest of every row, ties by index; scores (out, in)."""
+    gone = np.zeros(tuple(scores.shape), dtype=np.bool_)
+    if count:
+        values: Scores = scores.numpy()
+        edge = np.partition(values, count - 1, axis=1)[:, count - 1 : count]
+        gone = values <= edge
+        for row in np.flatnonzero(np.count_nonzero(gone, axis=1) > count):
+            tied = np.flatnonzero(values[row] == edge[row])
+            gone[row, tied[count - np.count_nonzero(values[row] < edge[row]) :]] = False
+    return torch.from_numpy(gone)
+
+
+def outside_pattern(scores: Tensor, kept: int, of: int) -> Tensor:
+    """True at all but the `kept` highest of every `of` neighbours in a row, ties by index.
+
+    A ragged last group keeps as many, where it has them.
+    A number's place in its group is how many of the group beat it: `of`² comparisons, and no sort.
+    """
+    rows, columns = scores.shape
+    if columns < of:
+        raise ReparamError(f"A pattern of {kept}:{of} needs rows of at least {of} numbers; these have {columns}.",
+                           "Leave that matrix out, or prune a share of it instead.")  # fmt: skip
+    ragged = -columns % of
+    values: Scores = (
+        np.pad(scores.numpy(), ((0, 0), (0, ragged)), constant_values=-np.inf) if ragged else scores.numpy()
+    )
+    groups = [np.ascontiguousarray(values[:, place::of]) for place in range(of)]
+    gone = np.empty((rows, columns + ragged), dtype=np.bool_)
+    for place, one in enumerate(groups):
+        beaten = np.zeros(one.shape, dtype=np.uint8)
+        for other, values_there in enumerate(groups):
+            beaten += values_there >= one if other < place else values_there > one
+        gone[:, place::of] = beaten >= kept
+    return torch.from_numpy(gone[:, :columns])
+
+
+def gone_by(scores: Tensor, setting: SparsitySetting, name: str) -> Tensor:
+    """True where pruned: floor(fraction · columns) of every row, or all but a pattern. Raises ReparamError for a threshold."""
+    if setting.kept_of is not None:
+        return outside_pattern(scores, *setting.kept_of)
+    if setting.fraction is None:
+        raise ReparamError(f"{name} prunes by a score of its own, which no threshold on the weights cuts.",
+                           f"Give a fraction or a pattern, as in {name}:0.5 or {name}:2:4.")  # fmt: skip
+    return lowest_of_rows(scores, int(setting.fraction * scores.shape[1]))
+
+
+def pruned(leaf: Leaf, gone: Tensor) -> Sparse:
+    """The leaf's weight without what is gone and without what an earlier step took."""
+    values = leaf.weight.masked_fill(gone if leaf.mask is None else gone | ~leaf.mask, 0)
+    return Sparse(None, Dense(values, leaf.storage), int(np.count_nonzero(values.numpy())))

@@ -1,0 +1,34 @@
+"""SVD behind a whitening of the inputs (SVD-LLM, Wang et al., 2025, section 3.1): the best rank-r matrix for the output."""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from reparam_core.methods.base import CalibratedMethod, Prepared
+from reparam_core.methods.settings import RankSetting
+from reparam_core.methods.whitening import whitener
+from reparam_core.parametrizations import Dense, Leaf, LowRank, Statistics
+from reparam_core.registry import register
+
+
+@register
+@dataclass(frozen=True)
+class WhitenedSVD(CalibratedMethod):
+    """min ‖WX − UVᵀX‖_F: with XᵀX = SSᵀ, the SVD WS = AΣBᵀ cut at r; U = A_r Σ_r^½, Vᵀ = Σ_r^½ B_rᵀ S⁻¹."""
+
+    name: ClassVar[str] = "whitened-svd"
+    axis: ClassVar[str] = "rank"
+    summary: ClassVar[str] = "keeps what the outputs use most"
+
+    def prepare_matrix(self, weight: Tensor, statistics: Statistics) -> Prepared:
+        whitened = whitener(statistics)
+        a, sigma, b = torch.linalg.svd(weight.double() @ whitened.factor, full_matrices=False)  # (m, k), (k), (k, n)
+        root = sigma.sqrt()
+        left, right = a * root, root[:, None] * (b @ whitened.inverse)
+        return {"left": left.float(), "sigma": sigma.float(), "right": right.float()}
+
+    def at_matrix(self, prepared: Prepared, leaf: Leaf, setting: RankSetting) -> LowRank:
+        r = setting.resolve((leaf.weight.shape[0], leaf.weight.shape[1]), prepared["sigma"])
+        return LowRank(Dense(prepared["left"][:, :r]), Dense(prepared["right"][:r]))

@@ -1,0 +1,72 @@
+"""Pruning with weight update by optimal brain surgeon, block by block (Frantar and Alistarh, 2023, algorithm 1)."""
+
+from dataclasses import dataclass
+from typing import Annotated, ClassVar
+
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from reparam_core.errors import ReparamError
+from reparam_core.methods.base import CalibratedMethod, Prepared
+from reparam_core.methods.hessian import inverse_factor, unused, walk_columns
+from reparam_core.methods.patterns import outside_pattern, pruned
+from reparam_core.methods.settings import SparsitySetting
+from reparam_core.parametrizations import Leaf, Sparse, Statistics
+from reparam_core.registry import register
+
+
+@register
+@dataclass(frozen=True)
+class SparseGPT(CalibratedMethod):
+    """min ‖WX − W′X‖² column by column: of 128 columns go the least w² / [H⁻¹]_jj², the columns to the right make up for it."""
+
+    name: ClassVar[str] = "sparsegpt"
+    axis: ClassVar[str] = "sparsity"
+    summary: ClassVar[str] = "prunes, and the rest makes up"
+    instant: ClassVar[bool] = False
+
+    damping: Annotated[float, Field(gt=0)] = 0.01  # of the mean of the Hessian's diagonal
+
+    def prepare_matrix(self, weight: Tensor, statistics: Statistics) -> Prepared:
+        return {"factor": inverse_factor(statistics, self.damping), "unused": unused(statistics)}
+
+    def at_matrix(self, prepared: Prepared, leaf: Leaf, setting: SparsitySetting) -> Sparse:
+        if setting.threshold is not None:
+            raise ReparamError("sparsegpt prunes by a score of its own, which no threshold on the weights cuts.",
+                               "Give a fraction or a pattern, as in sparsegpt:0.5 or sparsegpt:2:4.")  # fmt: skip
+        weight = leaf.weight.float().clone()
+        if setting.fraction != 0:
+            weight[:, prepared["unused"]] = 0
+        gone = _Gone(weight, prepared["factor"].diagonal(), setting)
+        settled = walk_columns(weight, prepared["factor"], gone.settle, gone.begin)
+        return pruned(Leaf(leaf.path, settled, leaf.mask, leaf.storage), settled == 0)
+
+
+class _Gone:
+    """Which numbers go, decided block by block or group by group from what they have become."""
+
+    def __init__(self, weight: Tensor, pivots: Tensor, setting: SparsitySetting) -> None:
+        self.pivots, self.setting = pivots, setting
+        self.mask = torch.zeros(weight.shape, dtype=torch.bool)
+
+    def begin(self, start: int, end: int, now: Tensor) -> None:
+        """A block's share of least loss; a pattern waits for its groups."""
+        count = int((self.setting.fraction or 0) * len(now) * (end - start))
+        if count:
+            order = self._losses(slice(start, end), now).reshape(-1).argsort(stable=True)
+            block = torch.zeros(order.shape, dtype=torch.bool)
+            block[order[:count]] = True
+            self.mask[:, start:end] = block.view(len(now), -1)
+
+    def settle(self, j: int, now: Tensor) -> Tensor:
+        """The column with zeros where it is pruned."""
+        pattern = self.setting.kept_of
+        if pattern is not None and j % pattern[1] == 0:
+            group = slice(j, j + pattern[1])
+            self.mask[:, group] = outside_pattern(self._losses(group, now), *pattern)
+        return now[:, j].masked_fill(self.mask[:, j], 0)
+
+    def _losses(self, columns: slice, now: Tensor) -> Tensor:
+        """w² / [H⁻¹]_jj², up to a factor of two the output's loss."""
+        return (now[:, columns] / self.pivots[columns]).square()

@@ -1,0 +1,29 @@
+"""Pruning by weights and activations (Sun et al., 2024, equation 1)."""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from torch import Tensor
+
+from reparam_core.methods.base import CalibratedMethod, Prepared
+from reparam_core.methods.patterns import gone_by, pruned
+from reparam_core.methods.settings import SparsitySetting
+from reparam_core.parametrizations import Leaf, Sparse, Statistics
+from reparam_core.registry import register
+
+
+@register
+@dataclass(frozen=True)
+class Wanda(CalibratedMethod):
+    """Of every row of W goes the share with the least |W_ij| · ‖X_j‖₂: what the output misses least, input by input."""
+
+    name: ClassVar[str] = "wanda"
+    axis: ClassVar[str] = "sparsity"
+    summary: ClassVar[str] = "zeroes what the inputs use least"
+
+    def prepare_matrix(self, weight: Tensor, statistics: Statistics) -> Prepared:
+        return {"norms": statistics.norms}
+
+    def at_matrix(self, prepared: Prepared, leaf: Leaf, setting: SparsitySetting) -> Sparse:
+        scores = leaf.weight.float().abs() * prepared["norms"]
+        return pruned(leaf, gone_by(scores, setting, self.name))
