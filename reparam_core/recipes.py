@@ -6,11 +6,11 @@ import json
 import math
 import os
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import bracex
 import torch
@@ -136,6 +136,16 @@ class Rule(BaseModel):
         return where | {axis: step and step.as_json() for axis, step in self.steps.items()}
 
 
+class Calibration(BaseModel):
+    """The text that data-aware steps read, and how much of it."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    text: str = "mixture"  # shipped, or a file
+    sequences: Annotated[int, Field(ge=1)] = 64
+    length: Annotated[int, Field(ge=2)] = 512
+    offset: Annotated[int, Field(ge=0)] = 0
+
+
 class Recipe(BaseModel):
     """What to apply where. `{"rules": []}` is the untouched model."""
 
@@ -144,6 +154,7 @@ class Recipe(BaseModel):
     transform: tuple[()] = ()  # no transform method is registered yet
     rules: tuple[Rule, ...]
     storage: Literal["float16", "bfloat16", "float32"] | None = None
+    calibration: Calibration = Calibration()
 
     @classmethod
     def parse(cls, source: str | Path | Mapping[str, Any] | Recipe) -> Recipe:
@@ -159,9 +170,15 @@ class Recipe(BaseModel):
             ) from None
 
     def as_json(self) -> dict[str, Any]:
-        """The canonical JSON: defaults left out."""
+        """The canonical JSON: defaults left out, and a calibration that no step reads."""
         storage = {} if self.storage is None else {"storage": self.storage}
-        return {"version": 1, "rules": [rule.as_json() for rule in self.rules]} | storage
+        own = self.calibration.model_dump(exclude_defaults=True) if self.reads else {}
+        read = {"calibration": own} if own else {}
+        return {"version": 1, "rules": [rule.as_json() for rule in self.rules]} | storage | read
+
+    def with_rules(self, rules: Sequence[Mapping[str, Any]]) -> Recipe:
+        """Other rules with what else this recipe says."""
+        return Recipe.parse(self.as_json() | {"rules": list(rules)})
 
     @cached_property
     def canonical(self) -> str:
@@ -177,7 +194,9 @@ class Recipe(BaseModel):
         for rule in self.rules:
             steps = " + ".join(step.short() if step else f"no {axis}" for axis, step in rule.steps.items())
             told.append(f"{steps} on {rule.where}" if rule.where else steps)
-        return "; ".join(told) + kept
+        own = self.as_json().get("calibration")
+        read = f" on {self.calibration.sequences} × {self.calibration.length} of {self.calibration.text}" if own else ""
+        return "; ".join(told) + kept + read
 
     @property
     def reads(self) -> bool:

@@ -11,7 +11,7 @@ import streamlit as st
 from pages.components.baseline import Baseline
 from pages.components.words import faster_words, number, source_words, untouched
 from reparam_core.jobs import Details, Point
-from reparam_core.measure.quality import KL_PROBES
+from reparam_core.jobs.exploring import KL_SEQUENCES
 
 UNITS = {"token": "Next-token accuracy", "masked token": "Masked-word accuracy", "sentence": "Accuracy",
          "answer": "Exact match", "choice": "Right choices"}  # fmt: skip
@@ -71,7 +71,7 @@ def _loss(points: list[Point], baseline: Baseline) -> None:
            f"The difference to {baseline.name} is in nats, with its 95 % paired interval.")  # fmt: skip
     if point.kl_from_base is not None and not untouched(point):
         note.append(f"KL from the base {point.kl_from_base:.2g} nats")
-        tip += f" KL from the base is the mean over the first {KL_PROBES} sequences alone."
+        tip += f" KL from the base is over {KL_SEQUENCES} of the sequences, the first."
     same = baseline.same(point)
     _card("Perplexity", number(point.perplexity), None if same else delta, " · ".join(note), colour, tip)
 

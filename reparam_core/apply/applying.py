@@ -13,7 +13,7 @@ from reparam_core.apply.preparing import preparing
 from reparam_core.apply.setting import Setting
 from reparam_core.apply.steps import Plan, Work, batches, transformed
 from reparam_core.data import Sequences
-from reparam_core.data import calibration as default_calibration
+from reparam_core.data import calibration as calibration_of
 from reparam_core.errors import ReparamError
 from reparam_core.models import Model
 from reparam_core.models.model import structural_clone
@@ -42,8 +42,8 @@ def apply(
 ) -> Setting:
     """Apply a recipe, leaving the model as it is.
 
-    `calibration` is what data-aware methods read of the inputs, the shipped mixture where none is given. Raises
-    ReparamError for a recipe that is wrong or does not fit the model, CancelledError when `cancelled` says so.
+    `calibration` is what data-aware methods read, in the place of the recipe's own. Raises ReparamError for a recipe that
+    is wrong or does not fit the model, CancelledError when `cancelled` says so.
     """
     return finished(applying(model, recipe, dtype=dtype, calibration=calibration), progress, cancelled)
 
@@ -74,7 +74,9 @@ def applying(
     """`apply` in steps, each a place to pause or to stop: yields how much is done and what comes next."""
     parsed = Recipe.parse(recipe)
     plan = parsed.resolve({role: one.compressed_by_default for role, one in model.matrices.items()})
-    read = (calibration or default_calibration(model)) if parsed.reads else None
+    asked = parsed.calibration
+    read = (calibration or calibration_of(model, asked.text, asked.sequences, asked.length, asked.offset)
+            ) if parsed.reads else None  # fmt: skip
     started, work = time.perf_counter(), Work(model, parsed.storage_dtype(model.storage))
     forms = yield from _forms(work, parsed, plan, read, dtype)
     changed = bool(forms) or work.storage != model.storage

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 
 from reparam_core.apply import Applying, Setting, applying, base
-from reparam_core.data import is_labelled
+from reparam_core.data import calibration, is_labelled, refuse_overlap
 from reparam_core.jobs.stepping import stepping
 from reparam_core.measure.changes import Claim, bytes_by_kind, changes, claims
 from reparam_core.measure.evaluation import ANSWERS, DEFAULT_SOURCES, Evaluation, evaluation
@@ -31,6 +31,7 @@ LARGE = 50_000_000  # parameters from which bfloat16 pays
 FIRST = {True: 1024, False: 2048}  # scored tokens before a first estimate is shown, of large and small models
 SEQUENCES = {True: 16, False: 32}
 FIRST_ANSWERS = 96
+KL_SEQUENCES = 1  # whose distributions are compared with the base's: they are large
 REMEMBERED = 16  # evaluations
 HIGHEST_NLL = 69.0  # a perplexity of 10³⁰
 BUILT = 3  # settings that stay in memory for whoever asks next
@@ -176,9 +177,11 @@ def explored(model: Model, recipe: str, sources: Sequence[str]) -> Iterator[Expl
     if not missing:
         return
     started = time.perf_counter()
+    if parsed.reads:
+        _refuse_overlap(model, parsed, missing)
     so_far = Explored(dict(points))
     setting = yield from stepping(building(model, parsed), lambda share, what: replace(so_far, doing=what, share=share))
-    for quality in _looked_at(model, [quality_steps(setting, one, 1) for one in missing]):
+    for quality in _looked_at(model, [quality_steps(setting, one, KL_SEQUENCES) for one in missing]):
         point = _point(setting, parsed, quality, time.perf_counter() - started)
         if quality.final:
             _keep(model, parsed, quality.evaluation, point)
@@ -187,6 +190,14 @@ def explored(model: Model, recipe: str, sources: Sequence[str]) -> Iterator[Expl
             points[quality.evaluation.name] = point if quality.final else _beside_base(model, quality, point)
         known = {one.name: points[one.name] for one in asked if one.name in points}
         yield Explored(known, "" if known else "Scoring the first tokens")
+
+
+def _refuse_overlap(model: Model, recipe: Recipe, asked: Sequence[Evaluation]) -> None:
+    """Raises ReparamError where the recipe is calibrated on what it would be measured on."""
+    told = recipe.calibration
+    read = calibration(model, told.text, told.sequences, told.length, told.offset)
+    for one in asked:
+        refuse_overlap(read.ids, one.read)
 
 
 def _looked_at(model: Model, runs: Sequence[Iterator[Quality]]) -> Iterator[Quality]:

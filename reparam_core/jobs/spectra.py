@@ -91,11 +91,10 @@ def recipes_by_role(model: Model, recipe: str) -> dict[str, Recipe]:
     """What a recipe does to each matrix that it changes, as a recipe for that matrix alone."""
     parsed = Recipe.parse(recipe)
     plan = parsed.resolve({role: one.compressed_by_default for role, one in model.matrices.items()})
-    storage = {} if parsed.storage is None else {"storage": parsed.storage}
     rules = {
         role: {"where": role} | {axis: one.as_json() for axis, one in steps.items()} for role, steps in plan.items()
     }
-    return {role: Recipe.parse({"rules": [rule]} | storage) for role, rule in rules.items()}
+    return {role: parsed.with_rules([rule]) for role, rule in rules.items()}
 
 
 def spectrum_of(model: Model, role: str) -> Spectrum:
@@ -112,8 +111,9 @@ def spectrum_after(
 
     While it builds the setting it yields `so_far`: others may have the machine, or it may be abandoned.
     """
-    # A method that looks at more than this matrix makes the whole recipe the setting's identity.
-    alone = all(step.method.unit == "matrix" for rule in own.rules for step in rule.steps.values() if step)
+    # A step that looks at more than this matrix makes the whole recipe the setting's identity.
+    alone = all(step.method.unit == "matrix" and step.statistics == "one-shot"
+                for rule in own.rules for step in rule.steps.values() if step)  # fmt: skip
     wanted = own if alone else Recipe.parse(recipe)
     name = key(spectrum=model.sha256, role=role, recipe=wanted.canonical)
     kept = store().tensors(name)

@@ -166,7 +166,7 @@ def _notes(
             asked and asked.labelled,
         "latency: not asked for": asked and not latency,
         "latency: nothing to time without a head": asked is None,
-        "decode_ms_per_token: only a causal model writes token by token":
+        "decode_ms_per_token, decode: only a causal model writes token by token":
             timed_at_all and setting.model.objective != "causal",
         "accuracy_ci95, delta_ci95: fewer than 16 answers": any(not one["accuracy_ci95"] for one in reports.values()),
         f"tasks, accuracy: none for a {setting.model.objective} model, or not asked for": not reports,

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from reparam_core.apply import Setting, base
 from reparam_core.measure.evaluation import IGNORED, Evaluation, Probe
+from reparam_core.store import key, store
 
 BLOCK = 64  # tokens that are drawn together: neighbours are not independent
 LEAST_BLOCKS = 16
@@ -222,9 +223,23 @@ class BaseScores:
             while len(self._kept) > self._evaluations:
                 self._kept.popitem(last=False)
         if index not in scores:
-            module = base(setting.model, setting.dtype).module
-            scores[index] = scored(module, asked.probes[index], asked.by_row, keep)
+            scores[index] = _scored_base(setting, asked, index, keep)
         return scores[index]
+
+
+def _scored_base(setting: Setting, asked: Evaluation, index: int, keep: bool) -> Scores:
+    """From the store where it was scored before; never where its distributions are wanted, which are too large to keep."""
+    name = key(base=setting.model.sha256, dtype=str(setting.dtype), asked=asked.key, of=len(asked.probes), probe=index)
+    kept = None if keep else store().get(name)
+    if kept is not None:
+        loss, right, chosen, true = (torch.tensor(kept[one]) for one in ("loss", "right", "chosen", "true"))
+        return Scores(loss, right, chosen, true)
+    module = base(setting.model, setting.dtype).module
+    found = scored(module, asked.probes[index], asked.by_row, keep)
+    if not keep:
+        numbers = {one: getattr(found, one).tolist() for one in ("loss", "right", "chosen", "true")}
+        store().put(name, numbers, model="", recipe="")
+    return found
 
 
 _base_scores = BaseScores()

@@ -24,7 +24,7 @@ def curve_recipes(recipe: str = "base") -> list[str]:
     """Canonical recipes over all blocks, the axes in turn; then the curves of each step that a recipe takes."""
     parsed = Recipe.parse(recipe)
     blocks = [Recipe.parse({"rules": [{axis: step}]}).canonical for axis, step in _in_turn()]
-    own = [Recipe.parse(raw).canonical for raw in _own(parsed)]
+    own = [parsed.with_rules([rule]).canonical for rule in _own(parsed)]
     return list(dict.fromkeys([*blocks, *own]))
 
 
@@ -35,12 +35,16 @@ def _in_turn() -> Iterator[tuple[str, dict[str, Any]]]:
 
 def _own(recipe: Recipe) -> Iterator[dict[str, Any]]:
     """Every step alone, where it applies, at every position; not where each would take long."""
-    kept = {} if recipe.storage is None else {"storage": recipe.storage}
     for rule in recipe.rules:
         where = {} if rule.where is None else {"where": rule.where}
         for axis, step in rule.steps.items():
-            for said in _positions(step) if step and type(step.method).instant else ():
-                yield {"rules": [where | {axis: said}]} | kept
+            for said in _positions(step) if step and _quick(step) else ():
+                yield where | {axis: said}
+
+
+def _quick(step: Step) -> bool:
+    """Is every position of its slider had at once?"""
+    return type(step.method).instant and step.statistics == "one-shot"
 
 
 def _positions(step: Step) -> Iterator[dict[str, Any]]:
