@@ -20,6 +20,7 @@ from reparam_core.store import key, store
 BATCH = 4  # sequences read together
 FEW = 16  # tokens that show which matrices read the same input
 Gathering = Generator[tuple[float, str], None, dict[str, Statistics]]
+MASK = 4  # dimensions of a mask or bias of attention: (sequences or 1, heads or 1, L, L)
 WRITING = ("causal", "seq2seq")  # objectives of models that keep keys and values of what they read
 
 
@@ -103,15 +104,21 @@ def _digest(model: Model, path: str, calibration: Sequences) -> str:
 
 def _owners(model: Model, roles: Iterable[str], calibration: Sequences) -> dict[str, str]:
     """role → the module that stands for all which read the very same input, in the order of use; by a few tokens."""
-    wanted: dict[str, list[str]] = {}
-    for role in roles:
-        for path in model.users(role):
-            wanted.setdefault(path, []).append(role)
+    wanted = _readers(model, roles)
     seen: dict[str, Tensor] = {}  # held, so that no other tensor gets the place of one that is gone
     with _watching(model.module, wanted, lambda path, x: seen.setdefault(path, x) is None):
         _read(model, model.module, calibration.ids[:1, :FEW])
     first: dict[int, str] = {}
     return {role: first.setdefault(id(x), path) for path, x in seen.items() for role in wanted[path]}
+
+
+def _readers(model: Model, roles: Iterable[str]) -> dict[str, list[str]]:
+    """module → the roles that it holds: several where projections are fused."""
+    found: dict[str, list[str]] = {}
+    for role in roles:
+        for path in model.users(role):
+            found.setdefault(path, []).append(role)
+    return found
 
 
 @contextmanager
@@ -177,9 +184,9 @@ class Walk:
 
     def statistics(self, block: _Block, roles: Iterable[str]) -> dict[str, Statistics]:
         """Of the inputs of these matrices of the block."""
-        paths = {path: role for role in roles for path in self.model.users(role)}
+        wanted = _readers(self.model, roles)
         seen: dict[str, Tensor] = {}
-        with _watching(self.module, paths, lambda path, x: seen.update({path: x})):
+        with _watching(self.module, wanted, lambda path, x: seen.update({path: x})):
             self._run(block, 0)
         first: dict[int, str] = {}
         owners = {path: first.setdefault(id(x), path) for path, x in seen.items()}
@@ -189,7 +196,7 @@ class Walk:
             for index in range(len(self.batches)):
                 self._run(block, index)
         kept = {path: one.statistics(f"{block.path} of {id(self)}") for path, one in sums.items()}
-        return {role: kept[owners[path]] for path, role in paths.items() if path in owners}
+        return {role: kept[owner] for path, owner in owners.items() for role in wanted[path]}
 
     def _learn_calls(self, blocks: list[_Block]) -> None:
         """How the model calls each block: masks and positions that no batch changes."""
@@ -219,8 +226,9 @@ class Walk:
         """The block's answer for one batch."""
         assert self._first is not None
         hidden, rest, named = self._states[index]
-        given = (_own(own, first, mine) for own, first, mine in zip(block.given, self._first.given, rest, strict=True))
-        called = {name: _own(own, self._first.named.get(name), named.get(name)) for name, own in block.named.items()}
+        first, count = self._first, len(hidden)
+        given = (_own(own, one, mine, count) for own, one, mine in zip(block.given, first.given, rest, strict=True))
+        called = {name: _own(own, first.named.get(name), named.get(name), count) for name, own in block.named.items()}
         with torch.inference_mode():
             answer = self.module.get_submodule(block.path)(hidden, *given, **called)
         return answer[0] if isinstance(answer, tuple) else answer
@@ -230,9 +238,14 @@ class Walk:
             self._states[index] = (self._run(block, index), rest, named)
 
 
-def _own(block: Any, first: Any, batch: Any) -> Any:
-    """What a block is called with: the batch's own where the stack's blocks share it, else what that block was given."""
-    return batch if block is first else block
+def _own(block: Any, first: Any, batch: Any, count: int) -> Any:
+    """What a block is called with: the batch's own where the stack's blocks share it, else what that block was given.
+
+    A mask of the block's own was made for a full batch, every sequence alike: of a last, smaller one it takes `count`.
+    """
+    if block is first:
+        return batch
+    return block[:count] if isinstance(block, Tensor) and block.ndim == MASK else block
 
 
 def _learn(block: _Block, _module: nn.Module, given: tuple[Any, ...], named: dict[str, Any]) -> None:
