@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, ClassVar, Literal
 
+import torch
 from torch import Tensor
 
 from reparam_core.errors import ReparamError
@@ -67,7 +69,7 @@ class MatrixMethod(_OneMatrix):
 
     def prepare(self, leaves: Mapping[str, Leaf]) -> Prepared:
         (leaf,) = leaves.values()
-        return self.prepare_matrix(leaf.weight.float())
+        return self.prepare_matrix(finite(leaf.weight.float()))
 
 
 class CalibratedMethod(_OneMatrix):
@@ -81,11 +83,22 @@ class CalibratedMethod(_OneMatrix):
 
     def prepare(self, leaves: Mapping[str, Leaf]) -> Prepared:
         (leaf,) = leaves.values()
-        return self.prepare_matrix(leaf.weight.float(), statistics_of(leaf))
+        return self.prepare_matrix(finite(leaf.weight.float()), statistics_of(leaf))
+
+
+def finite(weight: Tensor) -> Tensor:
+    """The weight. Raises ReparamError where it holds a number that is not finite: a sum is not, then, and is quick."""
+    if not math.isfinite(weight.sum()):
+        raise ReparamError("The matrix holds numbers that are not finite.", "Fetch the model again, or leave it out.")
+    return weight
 
 
 def statistics_of(leaf: Leaf) -> Statistics:
-    """Of the leaf's inputs. Raises ReparamError where none were gathered."""
+    """Of the leaf's inputs. Raises ReparamError where none were gathered, or where they are not finite."""
     if leaf.statistics is None:
         raise ReparamError("This step needs the statistics of a matrix's inputs.", "Give calibration text.")
+    if not math.isfinite(leaf.statistics.gram.sum(dtype=torch.float64)):
+        raise ReparamError(
+            "The calibration text drives this model to numbers that are not finite.", "Take another text."
+        )
     return leaf.statistics

@@ -21,13 +21,8 @@ def inverse_factor(statistics: Statistics, damping: float) -> Tensor:
     """Upper Cholesky factor U of (H + λI)⁻¹ = UᵀU with λ = damping · mean(diag H); (in, in), float32.
 
     A channel that no token ever used gets a diagonal of one. Where H is singular in spite of λ, λ grows tenfold.
-    Raises ReparamError where the statistics hold no finite numbers.
     """
     hessian = statistics.gram.double() / max(1, statistics.count)
-    if not bool(torch.isfinite(hessian).all()):
-        raise ReparamError(
-            "The calibration text drives this model to numbers that are not finite.", "Take another text."
-        )
     diagonal = hessian.diagonal()
     diagonal[diagonal == 0] = 1  # in place
     step = damping * diagonal.mean()
@@ -35,7 +30,8 @@ def inverse_factor(statistics: Statistics, damping: float) -> Tensor:
         hessian.diagonal().add_(step)
         factor, failed = torch.linalg.cholesky_ex(hessian)
         if not failed:
-            upper: Tensor = torch.linalg.cholesky(torch.cholesky_inverse(factor), upper=True)
+            upper, failed = torch.linalg.cholesky_ex(torch.cholesky_inverse(factor), upper=True)
+        if not failed:
             return upper.float()
         step *= HARDER
     raise ReparamError("The Hessian of this matrix cannot be inverted.", "Use more calibration text, or more damping.")

@@ -27,6 +27,13 @@ def lowest_of_rows(scores: Tensor, count: int) -> Tensor:
     return torch.from_numpy(gone)
 
 
+def refuse_narrow(columns: int, kept: int, of: int) -> None:
+    """Raises ReparamError where a row is shorter than one group of the pattern."""
+    if columns < of:
+        raise ReparamError(f"A pattern of {kept}:{of} needs rows of at least {of} numbers; these have {columns}.",
+                           "Leave that matrix out, or prune a share of it instead.")  # fmt: skip
+
+
 def outside_pattern(scores: Tensor, kept: int, of: int) -> Tensor:
     """True at all but the `kept` highest of every `of` neighbours in a row, ties by index.
 
@@ -34,9 +41,6 @@ def outside_pattern(scores: Tensor, kept: int, of: int) -> Tensor:
     A number's place in its group is how many of the group beat it: `of`² comparisons, and no sort.
     """
     rows, columns = scores.shape
-    if columns < of:
-        raise ReparamError(f"A pattern of {kept}:{of} needs rows of at least {of} numbers; these have {columns}.",
-                           "Leave that matrix out, or prune a share of it instead.")  # fmt: skip
     ragged = -columns % of
     values: Scores = (
         np.pad(scores.numpy(), ((0, 0), (0, ragged)), constant_values=-np.inf) if ragged else scores.numpy()
@@ -54,6 +58,7 @@ def outside_pattern(scores: Tensor, kept: int, of: int) -> Tensor:
 def gone_by(scores: Tensor, setting: SparsitySetting, name: str) -> Tensor:
     """True where pruned: floor(fraction · columns) of every row, or all but a pattern. Raises ReparamError for a threshold."""
     if setting.kept_of is not None:
+        refuse_narrow(scores.shape[1], *setting.kept_of)
         return outside_pattern(scores, *setting.kept_of)
     if setting.fraction is None:
         raise ReparamError(f"{name} prunes by a score of its own, which no threshold on the weights cuts.",

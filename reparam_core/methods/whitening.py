@@ -7,7 +7,6 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from reparam_core.errors import ReparamError
 from reparam_core.parametrizations import Statistics
 
 LEAST = 1e-8  # of the largest eigenvalue: below it a direction counts as that large
@@ -24,18 +23,15 @@ class Whitener:
 def whitener(statistics: Statistics) -> Whitener:
     """Cholesky's factor; where the Gram matrix is singular, that of its eigenvectors, with eigenvalues held above zero.
 
-    Fewer tokens than channels, or a channel that is never used, make it singular. Raises ReparamError where it holds no
-    finite numbers.
+    Fewer tokens than channels, or a channel that is never used, make it singular. Where no channel is used at all, every
+    direction counts the same.
     """
     gram = statistics.gram.double() / max(1, statistics.count)
-    if not bool(torch.isfinite(gram).all()):
-        raise ReparamError(
-            "The calibration text drives this model to numbers that are not finite.", "Take another text."
-        )
     factor, failed = torch.linalg.cholesky_ex(gram)
     if not failed and float(factor.diagonal().min()) ** 2 > LEAST * float(gram.diagonal().max()):
         identity = torch.eye(len(gram), dtype=gram.dtype)
         return Whitener(factor, torch.linalg.solve_triangular(factor, identity, upper=False))
     values, vectors = torch.linalg.eigh(gram)
-    roots = values.clamp_min(max(LEAST * float(values.max()), torch.finfo(torch.float64).tiny)).sqrt()
+    largest = float(values.max())
+    roots = values.clamp_min(LEAST * largest if largest > 0 else 1).sqrt()
     return Whitener(vectors * roots, (vectors / roots).T)

@@ -15,6 +15,7 @@ from reparam_core.parametrizations import Leaf, Quantized
 from reparam_core.parametrizations.quantized import PER_TENSOR, group_columns
 from reparam_core.registry import register
 
+FARTHEST = 1024.0  # codes from a zero point to any number: float16 still tells halves of a code apart there
 ROUNDED_AT = 4  # bits at which the library begins with a whole zero point
 
 
@@ -23,7 +24,8 @@ ROUNDED_AT = 4  # bits at which the library begins with a whole zero point
 class HQQ(MatrixMethod):
     """min over z of ‖W − s(q − z)‖_p, p < 1, by half-quadratic splitting: shrink the errors, then z = mean(q − (W − E)/s).
 
-    The scale stays that of the extremes; the zero point lies anywhere between codes.
+    The scale stays that of the extremes; the zero point lies anywhere between codes. Numbers that lie close together and
+    far from zero get a wider scale, lest float16 cannot hold their zero point.
     """
 
     name: ClassVar[str] = "hqq"
@@ -45,7 +47,8 @@ class HQQ(MatrixMethod):
         grouped, counted = _grouped(weight, setting)
         low = grouped.masked_fill(~counted, torch.inf).amin((1, 3), keepdim=True)
         high = grouped.masked_fill(~counted, -torch.inf).amax((1, 3), keepdim=True)
-        scale = ((high - low) / highest).clamp_min(SMALLEST_SCALE).half().float()
+        least = torch.maximum(-low, high).clamp_min_(SMALLEST_SCALE * FARTHEST) / FARTHEST
+        scale = torch.maximum((high - low) / highest, least).half().float()
         zero = -low / scale
         zero = self._moved(grouped, counted, scale, zero.round() if setting.bits == ROUNDED_AT else zero, highest)
         zero = zero.half().float()

@@ -57,7 +57,7 @@ class ALS(MatrixMethod):
 def _least_squares(factor: Tensor, target: Tensor) -> Tensor:
     """argmin_X ‖factor · X − target‖ by QR, which squares no condition number; (m, r), (m, n) → X (r, n)."""
     q, upper = torch.linalg.qr(factor)
-    ridge = torch.finfo(upper.dtype).eps * upper.abs().max()
+    ridge = (torch.finfo(upper.dtype).eps * upper.abs().max()).clamp_min(torch.finfo(upper.dtype).tiny)
     diagonal = upper.diagonal()
     diagonal.copy_(torch.where(diagonal.abs() < ridge, ridge, diagonal))  # a rank below r leaves zeros there
     return torch.linalg.solve_triangular(upper, q.T @ target, upper=True)

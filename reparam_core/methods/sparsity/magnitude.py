@@ -8,8 +8,8 @@ import numpy as np
 import torch
 from torch import Tensor, hardshrink
 
-from reparam_core.methods.base import Method, Prepared, Unit
-from reparam_core.methods.patterns import outside_pattern, pruned
+from reparam_core.methods.base import Method, Prepared, Unit, finite
+from reparam_core.methods.patterns import gone_by, pruned
 from reparam_core.methods.settings import SparsitySetting
 from reparam_core.parametrizations import Dense, Leaf, Parametrization, Sparse
 from reparam_core.registry import register
@@ -33,14 +33,13 @@ class Magnitude(Method):
         return self.scope
 
     def prepare(self, leaves: Mapping[str, Leaf]) -> Prepared:
-        return {role: _sorted_magnitudes(leaf.weight) for role, leaf in leaves.items()}
+        return {role: _sorted_magnitudes(finite(leaf.weight)) for role, leaf in leaves.items()}
 
     def at(
         self, prepared: Prepared, leaves: Mapping[str, Leaf], setting: SparsitySetting
     ) -> dict[str, Parametrization]:
         if setting.kept_of is not None:
-            kept, of = setting.kept_of
-            return {role: pruned(leaf, outside_pattern(leaf.weight.abs(), kept, of)) for role, leaf in leaves.items()}
+            return {role: pruned(leaf, gone_by(leaf.weight.abs(), setting, self.name)) for role, leaf in leaves.items()}
         if setting.fraction is None:
             threshold, ties = float(setting.threshold or 0), 0
         else:

@@ -10,7 +10,7 @@ from torch import Tensor
 from reparam_core.errors import ReparamError
 from reparam_core.methods.base import CalibratedMethod, Prepared
 from reparam_core.methods.hessian import inverse_factor, unused, walk_columns
-from reparam_core.methods.patterns import outside_pattern, pruned
+from reparam_core.methods.patterns import outside_pattern, pruned, refuse_narrow
 from reparam_core.methods.settings import SparsitySetting
 from reparam_core.parametrizations import Leaf, Sparse, Statistics
 from reparam_core.registry import register
@@ -35,12 +35,14 @@ class SparseGPT(CalibratedMethod):
         if setting.threshold is not None:
             raise ReparamError("sparsegpt prunes by a score of its own, which no threshold on the weights cuts.",
                                "Give a fraction or a pattern, as in sparsegpt:0.5 or sparsegpt:2:4.")  # fmt: skip
+        if setting.kept_of is not None:
+            refuse_narrow(leaf.weight.shape[1], *setting.kept_of)
         weight = leaf.weight.float().clone()
         if setting.fraction != 0:
             weight[:, prepared["unused"]] = 0
         gone = _Gone(weight, prepared["factor"].diagonal(), setting)
         settled = walk_columns(weight, prepared["factor"], gone.settle, gone.begin)
-        return pruned(Leaf(leaf.path, settled, leaf.mask, leaf.storage), settled == 0)
+        return pruned(Leaf(leaf.path, settled, leaf.mask), settled == 0)  # no longer rounded to what the file keeps
 
 
 class _Gone:

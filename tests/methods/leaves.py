@@ -1,0 +1,45 @@
+"""Random matrices with the statistics of random inputs, for any registered method."""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from reparam_core.parametrizations import Leaf, Parametrization, Statistics
+from reparam_core.registry import methods
+
+Shape = tuple[int, int]
+
+
+def matrix(shape: Shape, seed: int = 0) -> Tensor:
+    """Of normal numbers, as float16 holds them."""
+    return torch.randn(shape, generator=torch.Generator().manual_seed(seed)).half().float()
+
+
+def inputs(width: int, tokens: int = 400, seed: int = 1) -> Tensor:
+    """X (tokens, width): channels of very different size that hang together."""
+    generator = torch.Generator().manual_seed(seed)
+    mixed = torch.randn(tokens, width, generator=generator) @ torch.randn(width, width, generator=generator)
+    scale: Tensor = torch.linspace(-1, 1, width).exp()[torch.randperm(width, generator=generator)]
+    return (mixed / width**0.5 + torch.randn(tokens, width, generator=generator) / 3) * scale
+
+
+def statistics(x: Tensor) -> Statistics:
+    """What is known of these inputs."""
+    return Statistics(len(x), x.T @ x, x.abs().amax(0), "inputs")
+
+
+def leaf(weight: Tensor, x: Tensor | None = None, **more: Any) -> Leaf:
+    """The weight beside what is known of its inputs: random ones where none are given."""
+    return Leaf("", weight, statistics=statistics(inputs(weight.shape[1]) if x is None else x), **more)
+
+
+def transformed(name: str, one: Leaf, setting: object, **own: Any) -> Parametrization:
+    """That leaf by a method at a setting."""
+    method, leaves = methods()[name](**own), {"w": one}
+    return method.at(method.prepare(leaves), leaves, setting)["w"]
+
+
+def output_error(weight: Tensor, form: Parametrization, x: Tensor) -> float:
+    """‖(W − W′)X‖."""
+    return float((x.double() @ (weight - form.dense()).double().T).norm())
