@@ -4,6 +4,11 @@ from __future__ import annotations
 
 import json
 import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import wraps
+from inspect import signature
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -17,11 +22,7 @@ app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_
                   rich_markup_mode=None)  # fmt: skip
 Name = Annotated[str, typer.Option("--model", help="A catalogue name, a local folder, or a hub id.")]
 Given = Annotated[str, typer.Option("--recipe", help="'base', 'svd:0.5 + rtn:4g64', JSON, or a JSON file.")]
-Calibration = Annotated[str | None, typer.Option("--calibration", help="A text for data-aware methods; refused where "
-                        "it holds what is evaluated. Default: the shipped mixture.")]  # fmt: skip
-CalibrationSequences = Annotated[int, typer.Option(min=1)]
-CalibrationLength = Annotated[int, typer.Option(min=2)]
-CalibrationOffset = Annotated[int, typer.Option(min=0)]
+EVERY = 5.0  # seconds between two lines of progress
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object on standard output.")]
 
 
@@ -35,17 +36,72 @@ def answer(value: dict[str, Any], as_json: bool, text: str) -> None:
     typer.echo(json.dumps(value, allow_nan=False) if as_json else text)
 
 
+class Told:
+    """Progress, a line every few seconds."""
+
+    def __init__(self) -> None:
+        self.last = time.monotonic()
+
+    def __call__(self, share: float, what: str) -> None:
+        """Say it where the last line is some time ago."""
+        if time.monotonic() - self.last >= EVERY:
+            say(f"{share:4.0%} {what}")
+            self.last = time.monotonic()
+
+
 def _load(name: str) -> Any:
     from reparam_core.models import load  # torch takes a second: `--help` need not wait for it
 
     return load(name, progress=lambda share, what: say(f"{share:4.0%} {what}"))
 
 
-def _calibration(loaded: Any, name: str | None, count: int, length: int, offset: int) -> Any:
-    """The calibration's sequences where one was named; no method here reads any yet, so none is built unasked."""
-    from reparam_core.data import calibration
+@dataclass(frozen=True)
+class Calibrating:
+    """The calibration options of a command."""
 
-    return calibration(loaded, name, count, length, offset) if name else None
+    name: str | None
+    sequences: int
+    length: int
+    offset: int
+
+    def read(self, loaded: Any) -> Any:
+        """The sequences, where a text was named; else the recipe's own calibration counts."""
+        from reparam_core.data import calibration
+
+        return calibration(loaded, self.name, self.sequences, self.length, self.offset) if self.name else None
+
+
+def _options(
+    calibration: Annotated[str | None, typer.Option("--calibration", help="A text for data-aware methods; refused where "
+                           "it holds what is evaluated. Default: the recipe's, else the shipped mixture.")] = None,
+    calibration_sequences: Annotated[int, typer.Option(min=1)] = 64,
+    calibration_length: Annotated[int, typer.Option(min=2)] = 512,
+    calibration_offset: Annotated[int, typer.Option(min=0)] = 0,
+) -> Calibrating:  # fmt: skip
+    return Calibrating(calibration, calibration_sequences, calibration_length, calibration_offset)
+
+
+def calibrated(command: Callable[..., None]) -> Callable[..., None]:
+    """A command with the calibration options in the place of its parameter `calibration`."""
+    own, options = (signature(one, eval_str=True) for one in (command, _options))
+
+    @wraps(command)
+    def run(**given: Any) -> None:
+        chosen = _options(**{name: given.pop(name) for name in options.parameters})
+        command(**given, calibration=chosen)
+
+    kept = [one for one in own.parameters.values() if one.name != "calibration"]
+    every = [*kept, *options.parameters.values()]
+    run.__signature__ = own.replace(parameters=every)  # type: ignore[attr-defined]  # what typer reads
+    run.__annotations__ = {one.name: one.annotation for one in every}
+    return run
+
+
+def _applied(loaded: Any, recipe: str, calibration: Calibrating) -> Any:
+    """The setting; what takes long says how far it is."""
+    from reparam_core.apply import apply
+
+    return apply(loaded, recipe, calibration=calibration.read(loaded), progress=Told())
 
 
 @app.command()
@@ -72,6 +128,7 @@ def inspect(model: Name, as_json: AsJson = False) -> None:
 
 
 @app.command()
+@calibrated
 def measure(
     model: Name,
     recipe: Given = "base",
@@ -90,11 +147,9 @@ def measure(
     latency: Annotated[bool, typer.Option("--latency/--no-latency")] = True,
     with_tasks: Annotated[bool, typer.Option("--tasks/--no-tasks")] = True,
     fresh: Annotated[bool, typer.Option("--fresh", help="Measure again, even where it was measured before.")] = False,
-    calibration: Calibration = None,
-    calibration_sequences: CalibrationSequences = 64,
-    calibration_length: CalibrationLength = 512,
-    calibration_offset: CalibrationOffset = 0,
     as_json: AsJson = False,
+    *,
+    calibration: Calibrating,
 ) -> None:
     """Quality, size and latency of a model under a recipe, beside its base."""
     from reparam_core.measure import measured
@@ -102,32 +157,28 @@ def measure(
     if device != "cpu":
         raise ReparamError(f"Unknown device '{device}'.", "Known: cpu.")
     loaded = _load(model)
-    calibrated = _calibration(loaded, calibration, calibration_sequences, calibration_length, calibration_offset)
     found = measured(
         loaded, recipe, text=text or data, sequences=sequences, length=length, offset=offset,
-        dtype=dtype, latency=latency, fresh=fresh, with_tasks=with_tasks, calibration=calibrated,
+        dtype=dtype, latency=latency, fresh=fresh, with_tasks=with_tasks, calibration=calibration.read(loaded), progress=Told(),
     )  # fmt: skip
     answer(found.to_json(), as_json, str(found))
 
 
 @app.command()
+@calibrated
 def spectra(
     model: Name,
     where: Annotated[str | None, typer.Option(help="A glob over roles.")] = None,
     recipe: Given = "base",
-    calibration: Calibration = None,
-    calibration_sequences: CalibrationSequences = 64,
-    calibration_length: CalibrationLength = 512,
-    calibration_offset: CalibrationOffset = 0,
     as_json: AsJson = False,
+    *,
+    calibration: Calibrating,
 ) -> None:
     """Singular values of the model's matrices, before and under a recipe."""
-    from reparam_core.apply import apply
     from reparam_core.measure.spectra import spectra_of
 
     loaded = _load(model)
-    _calibration(loaded, calibration, calibration_sequences, calibration_length, calibration_offset)
-    found = spectra_of(apply(loaded, recipe), where)
+    found = spectra_of(_applied(loaded, recipe, calibration), where)
     lines = [
         f"{one['role']:32} stable rank {one['stable_rank']:7.1f}  90 % of energy in rank {one['rank_of_energy']['0.9']}"
         for one in found["matrices"]
@@ -136,23 +187,20 @@ def spectra(
 
 
 @app.command()
+@calibrated
 def attention(
     model: Name,
     prompt: Annotated[str, typer.Option(help="What the model reads.")],
     recipe: Given = "base",
-    calibration: Calibration = None,
-    calibration_sequences: CalibrationSequences = 64,
-    calibration_length: CalibrationLength = 512,
-    calibration_offset: CalibrationOffset = 0,
     as_json: AsJson = False,
+    *,
+    calibration: Calibrating,
 ) -> None:
     """Attention maps of every layer and head, and how far a recipe moves them."""
-    from reparam_core.apply import apply
     from reparam_core.measure.attention import attention_report
 
     loaded = _load(model)
-    _calibration(loaded, calibration, calibration_sequences, calibration_length, calibration_offset)
-    found = attention_report(apply(loaded, recipe), prompt)
+    found = attention_report(_applied(loaded, recipe, calibration), prompt)
     lines = [
         f"{kind}: {len(one['maps'])} layers × {len(one['maps'][0])} heads, {len(one['queries'])} queries"
         for kind, one in found["attention"].items()
@@ -161,20 +209,18 @@ def attention(
 
 
 @app.command()
+@calibrated
 def compress(
     model: Name,
     recipe: Given,
     out: Annotated[Path, typer.Option(help="The folder to write.")],
     format: Annotated[str, typer.Option(help="packed")] = "packed",
     force: Annotated[bool, typer.Option("--force", help="Overwrite the folder.")] = False,
-    calibration: Calibration = None,
-    calibration_sequences: CalibrationSequences = 64,
-    calibration_length: CalibrationLength = 512,
-    calibration_offset: CalibrationOffset = 0,
     as_json: AsJson = False,
+    *,
+    calibration: Calibrating,
 ) -> None:
     """Write the model under a recipe, in exactly the bytes that `measure` reports."""
-    from reparam_core.apply import apply
     from reparam_core.models import write_packed
     from reparam_core.models.packed import refuse_place
 
@@ -182,8 +228,7 @@ def compress(
         raise ReparamError(f"Unknown format '{format}'.", "Known: packed.")
     refuse_place(out, force)
     loaded = _load(model)
-    _calibration(loaded, calibration, calibration_sequences, calibration_length, calibration_offset)
-    setting = apply(loaded, recipe)
+    setting = _applied(loaded, recipe, calibration)
     file = write_packed(out, setting.model, setting.forms, setting.storage, force)
     found = {"model": model, "recipe": setting.recipe.as_json(), "out": str(out), "bytes": file.stat().st_size}
     answer(found, as_json, f"{out}: {found['bytes']:,} bytes")

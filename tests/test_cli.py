@@ -90,7 +90,7 @@ def test_measure_has_every_key_and_finite_numbers(answer: Answer) -> None:
     low, high = found["delta_nll_ci95"]
     assert low <= found["delta_nll"] <= high
     assert found["text"] | {"name": "addresses", "offset": 0, "sequences": 3, "length": 400} == found["text"]
-    assert set(found["latency"]) == {"setting", "base", "tokens", "batch", "threads", "runs"}
+    assert set(found["latency"]) == {"setting", "base", "speed", "tokens", "batch", "threads", "runs"}
     assert set(found["seconds"]) == {"prepare", "apply", "evaluate"}
     assert set(found["tasks"]) == {"movie-reviews", "last-words", "state-capitals"}
     keys = {"n", "accuracy", "accuracy_ci95", "base_accuracy", "delta_ci95", "majority"}

@@ -1,9 +1,18 @@
 """recipe + model → Setting: a structural clone that shares with the base whatever the recipe leaves alone."""
 
-from reparam_core.apply.applying import Applying, CancelledError, apply, applying, finished, prepare
+from reparam_core.apply.applying import (
+    Applying,
+    CancelledError,
+    Progress,
+    apply,
+    applying,
+    calibration_of,
+    finished,
+    prepare,
+)
 from reparam_core.apply.setting import Setting, base
 from reparam_core.apply.steps import units
 from reparam_core.apply.threads import single_threaded
 
-__all__ = ["Applying", "CancelledError", "Setting", "apply", "applying", "base", "finished", "prepare",
+__all__ = ["Applying", "CancelledError", "Progress", "Setting", "apply", "applying", "base", "calibration_of", "finished", "prepare",
            "single_threaded", "units"]  # fmt: skip

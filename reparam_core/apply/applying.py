@@ -13,7 +13,7 @@ from reparam_core.apply.preparing import preparing
 from reparam_core.apply.setting import Setting
 from reparam_core.apply.steps import Plan, Work, batches, transformed
 from reparam_core.data import Sequences
-from reparam_core.data import calibration as calibration_of
+from reparam_core.data import calibration as sequences_of
 from reparam_core.errors import ReparamError
 from reparam_core.models import Model
 from reparam_core.models.model import structural_clone
@@ -64,6 +64,12 @@ def finished(
             progress(share, what)
 
 
+def calibration_of(model: Model, recipe: Recipe) -> Sequences | None:
+    """The sequences that the recipe's own calibration names; None where no step reads any."""
+    asked = recipe.calibration
+    return sequences_of(model, asked.text, asked.sequences, asked.length, asked.offset) if recipe.reads else None
+
+
 def applying(
     model: Model,
     recipe: str | Mapping[str, Any] | Recipe,
@@ -74,15 +80,13 @@ def applying(
     """`apply` in steps, each a place to pause or to stop: yields how much is done and what comes next."""
     parsed = Recipe.parse(recipe)
     plan = parsed.resolve({role: one.compressed_by_default for role, one in model.matrices.items()})
-    asked = parsed.calibration
-    read = (calibration or calibration_of(model, asked.text, asked.sequences, asked.length, asked.offset)
-            ) if parsed.reads else None  # fmt: skip
+    read = (calibration if parsed.reads else None) or calibration_of(model, parsed)
     started, work = time.perf_counter(), Work(model, parsed.storage_dtype(model.storage))
     forms = yield from _forms(work, parsed, plan, read, dtype)
     changed = bool(forms) or work.storage != model.storage
     module = model.clone(forms, dtype, work.storage) if changed else model.module_in(dtype)
     seconds = {"prepare": work.prepare, "apply": time.perf_counter() - started - work.prepare}
-    return Setting(model, parsed, forms, module, dtype, seconds)
+    return Setting(model, parsed, forms, module, dtype, seconds, read)
 
 
 def _forms(work: Work, recipe: Recipe, plan: Plan, read: Sequences | None, dtype: torch.dtype) -> Making:

@@ -8,6 +8,7 @@ from functools import cached_property
 import torch
 from torch import nn
 
+from reparam_core.data import Sequences
 from reparam_core.models import Model, packed_bytes
 from reparam_core.parametrizations import Parametrization
 from reparam_core.recipes import Recipe
@@ -23,6 +24,7 @@ class Setting:
     module: nn.Module
     dtype: torch.dtype
     seconds: dict[str, float] = field(default_factory=lambda: {"prepare": 0.0, "apply": 0.0})
+    calibration: Sequences | None = None  # what its data-aware steps read
 
     @property
     def storage(self) -> torch.dtype:

@@ -13,8 +13,8 @@ from typing import Any
 
 import torch
 
-from reparam_core.apply import Applying, Setting, applying, base
-from reparam_core.data import calibration, is_labelled, refuse_overlap
+from reparam_core.apply import Applying, Setting, applying, base, calibration_of
+from reparam_core.data import is_labelled, refuse_overlap
 from reparam_core.jobs.stepping import stepping
 from reparam_core.measure.changes import Claim, bytes_by_kind, changes, claims
 from reparam_core.measure.evaluation import ANSWERS, DEFAULT_SOURCES, Evaluation, evaluation
@@ -177,8 +177,7 @@ def explored(model: Model, recipe: str, sources: Sequence[str]) -> Iterator[Expl
     if not missing:
         return
     started = time.perf_counter()
-    if parsed.reads:
-        _refuse_overlap(model, parsed, missing)
+    _refuse_overlap(model, parsed, missing)
     so_far = Explored(dict(points))
     setting = yield from stepping(building(model, parsed), lambda share, what: replace(so_far, doing=what, share=share))
     for quality in _looked_at(model, [quality_steps(setting, one, KL_SEQUENCES) for one in missing]):
@@ -194,10 +193,10 @@ def explored(model: Model, recipe: str, sources: Sequence[str]) -> Iterator[Expl
 
 def _refuse_overlap(model: Model, recipe: Recipe, asked: Sequence[Evaluation]) -> None:
     """Raises ReparamError where the recipe is calibrated on what it would be measured on."""
-    told = recipe.calibration
-    read = calibration(model, told.text, told.sequences, told.length, told.offset)
-    for one in asked:
-        refuse_overlap(read.ids, one.read)
+    read = calibration_of(model, recipe)
+    if read is not None:
+        for one in asked:
+            refuse_overlap(read.ids, one.read)
 
 
 def _looked_at(model: Model, runs: Sequence[Iterator[Quality]]) -> Iterator[Quality]:

@@ -11,7 +11,7 @@ from typing import Any
 import psutil
 import torch
 
-from reparam_core.apply import Setting, apply, base
+from reparam_core.apply import Progress, Setting, apply, base, calibration_of
 from reparam_core.data import Sequences, is_labelled, refuse_overlap
 from reparam_core.errors import ReparamError
 from reparam_core.measure.evaluation import ANSWERS, DEFAULT_SOURCES, RUNNING, Evaluation, default_source, evaluation
@@ -57,19 +57,21 @@ class Measurement:
 def measured(
     model: Model, recipe: str | Recipe, *, text: str | None = None, sequences: int = 16, length: int = 512,
     offset: int = 0, dtype: str = "float32", latency: bool = True, fresh: bool = False, with_tasks: bool = True,
-    calibration: Sequences | None = None,
+    calibration: Sequences | None = None, progress: Progress | None = None,
 ) -> Measurement:  # fmt: skip
     """Apply and measure, or find it in the store. Raises ReparamError for what the user got wrong.
 
-    `calibration` is the text whose statistics data-aware methods read: it must not hold what is scored.
+    `calibration` is the text whose statistics data-aware methods read, in the place of the recipe's own: it must not hold
+    what is scored.
     """
     if dtype not in DTYPES:
         raise ReparamError(f"Unknown dtype '{dtype}'.", f"Known: {', '.join(DTYPES)}.")
     parsed = Recipe.parse(recipe)
     asked = _asked(model, text, sequences, length, offset)
-    if calibration is not None and asked is not None:
-        refuse_overlap(calibration.ids, asked.read)
-    origin = calibration.provenance() if calibration is not None else None
+    read = calibration or calibration_of(model, parsed)
+    if read is not None and asked is not None:
+        refuse_overlap(read.ids, asked.read)
+    origin = read.provenance() if read is not None else None
     name = key(
         model=model.sha256, recipe=parsed.canonical, asked=asked and asked.key, dtype=dtype, latency=latency,
         tasks=with_tasks, calibration=origin,
@@ -78,7 +80,7 @@ def measured(
     if found is not None:
         return Measurement(found | {"cached": True})
     resident = psutil.Process().memory_info().rss
-    setting = apply(model, parsed, dtype=DTYPES[dtype])
+    setting = apply(model, parsed, dtype=DTYPES[dtype], calibration=calibration, progress=progress)
     values = _values(setting, asked, latency, with_tasks) | {"base_rss_bytes": resident, "calibration": origin}
     result = Measurement(values)
     store().put(name, result.to_json(), model=model.sha256, recipe=parsed.canonical)
@@ -209,7 +211,7 @@ def _identity(setting: Setting, asked: Evaluation | None) -> dict[str, Any]:
         "objective": setting.model.objective,
         "unit": asked.unit if asked else None,
         "text": asked.provenance if asked else None,
-        "calibration": None,
+        "calibration": setting.calibration and setting.calibration.provenance(),
         "dtype": dtype_name(setting.dtype),
         "device": "cpu",
         "seed": 0,

@@ -31,6 +31,7 @@ class HQQ(MatrixMethod):
     name: ClassVar[str] = "hqq"
     axis: ClassVar[str] = "bits"
     summary: ClassVar[str] = "moves the grid where outliers weigh less"
+    formula: ClassVar[str] = r"\min_{z}\lVert W-s(q-z)\rVert_p^p,\;\;p<1"
     instant: ClassVar[bool] = False
     caches: ClassVar[bool] = False
 

@@ -23,6 +23,10 @@ class RTN(MatrixMethod):
     name: ClassVar[str] = "rtn"
     axis: ClassVar[str] = "bits"
     summary: ClassVar[str] = "rounds to the nearest grid point"
+    formula: ClassVar[str] = (
+        r"W'=s\,(q-z)"
+        r",\;\;q=\mathrm{clip}\big(\lfloor W/s\rceil+z\big),\;\;s=\tfrac{\max W-\min W}{2^b-1}"
+    )
     caches: ClassVar[bool] = False
 
     def prepare_matrix(self, weight: Tensor) -> Prepared:

@@ -22,6 +22,7 @@ class ALS(MatrixMethod):
     name: ClassVar[str] = "als"
     axis: ClassVar[str] = "rank"
     summary: ClassVar[str] = "solves for each factor in turn"
+    formula: ClassVar[str] = r"\min_{U,V}\lVert W-UV^\top\rVert_F^2"
     instant: ClassVar[bool] = False
     caches: ClassVar[bool] = False
 

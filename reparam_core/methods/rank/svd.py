@@ -20,6 +20,7 @@ class SVD(MatrixMethod):
     name: ClassVar[str] = "svd"
     axis: ClassVar[str] = "rank"
     summary: ClassVar[str] = "keeps the largest singular values"
+    formula: ClassVar[str] = r"W=A\Sigma B^\top\;\to\;W_r=\textstyle\sum_{i\le r}\sigma_i a_i b_i^\top"
 
     def prepare_matrix(self, weight: Tensor) -> Prepared:
         a, sigma, b = torch.linalg.svd(weight, full_matrices=False)  # (m, k), (k), (k, n)

@@ -25,6 +25,7 @@ class Magnitude(Method):
     name: ClassVar[str] = "magnitude"
     axis: ClassVar[str] = "sparsity"
     summary: ClassVar[str] = "zeroes the smallest numbers"
+    formula: ClassVar[str] = r"W'_{ij}=W_{ij}\cdot[\,|W_{ij}|>t\,]"
 
     scope: Unit = "matrix"  # over which the smallest are sought: each matrix, each layer, or the whole model
 

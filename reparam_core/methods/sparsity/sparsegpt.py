@@ -24,6 +24,10 @@ class SparseGPT(CalibratedMethod):
     name: ClassVar[str] = "sparsegpt"
     axis: ClassVar[str] = "sparsity"
     summary: ClassVar[str] = "prunes, and the rest makes up"
+    formula: ClassVar[str] = (
+        r"\min_{W'}\lVert WX-W'X\rVert_F^2"
+        r",\;\;W'_{ij}=0\text{ at the least }w_{ij}^2/[H^{-1}]_{jj}^2"
+    )
     instant: ClassVar[bool] = False
 
     damping: Annotated[float, Field(gt=0)] = 0.01  # of the mean of the Hessian's diagonal

@@ -20,6 +20,7 @@ class Wanda(CalibratedMethod):
     name: ClassVar[str] = "wanda"
     axis: ClassVar[str] = "sparsity"
     summary: ClassVar[str] = "zeroes what the inputs use least"
+    formula: ClassVar[str] = r"W'_{ij}=W_{ij}\cdot\big[\,|W_{ij}|\,\lVert X_j\rVert_2>t_i\,\big]"
 
     def prepare_matrix(self, weight: Tensor, statistics: Statistics) -> Prepared:
         return {"norms": statistics.norms}
