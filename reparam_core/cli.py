@@ -92,7 +92,7 @@ def calibrated(command: Callable[..., None]) -> Callable[..., None]:
 
     kept = [one for one in own.parameters.values() if one.name != "calibration"]
     every = [*kept, *options.parameters.values()]
-    run.__signature__ = own.replace(parameters=every)  # type: ignore[attr-defined]  # what typer reads
+    vars(run)["__signature__"] = own.replace(parameters=every)  # what typer reads
     run.__annotations__ = {one.name: one.annotation for one in every}
     return run
 

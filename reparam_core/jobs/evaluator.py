@@ -20,6 +20,11 @@ PATIENCE = 300.0  # seconds that a background job waits for whoever asked for it
 State = Literal["waiting", "running", "done", "failed", "cancelled"]
 
 
+def always() -> bool:
+    """Someone is there."""
+    return True
+
+
 @dataclass
 class Ticket:
     """What was asked, and what is known of it so far."""
@@ -28,7 +33,7 @@ class Ticket:
     name: str
     make: Callable[[], Iterator[Any]]
     lane: Lane
-    watched: Callable[[], bool] = lambda: True  # is anyone still there who asked for it?
+    watched: Callable[[], bool] = always  # is anyone still there who asked for it?
     latest: Any = None
     state: State = "waiting"
     error: ReparamError | None = None
@@ -100,7 +105,7 @@ class Evaluator:
         name: str,
         make: Callable[[], Iterator[Any]],
         lane: Lane = "interactive",
-        watched: Callable[[], bool] = lambda: True,
+        watched: Callable[[], bool] = always,
     ) -> Ticket:
         """Ask for a job; the session's older job of that name is abandoned.
 
