@@ -26,7 +26,7 @@ class Method(ABC):
     name: ClassVar[str]
     axis: ClassVar[str]
     summary: ClassVar[str]  # what it does, in about six words
-    formula: ClassVar[str] = ""  # LaTeX, in the paper's letters: W is (out, in), X its inputs, a column a token
+    formula: ClassVar[str] = ""  # lines of LaTeX: W is (out, in), X its inputs, a column a token
     instant: ClassVar[bool] = True  # False where `at` iterates for every setting
     caches: ClassVar[bool] = True  # False where `prepare` has nothing to keep
     needs: ClassVar[frozenset[str]] = frozenset()  # what of its inputs' statistics it reads: gram, range, gradients

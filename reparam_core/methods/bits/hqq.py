@@ -31,7 +31,7 @@ class HQQ(MatrixMethod):
     name: ClassVar[str] = "hqq"
     axis: ClassVar[str] = "bits"
     summary: ClassVar[str] = "moves the grid where outliers weigh less"
-    formula: ClassVar[str] = r"\min_{z}\lVert W-s(q-z)\rVert_p^p,\;\;p<1"
+    formula: ClassVar[str] = r"\min_{z}\lVert W-s(q-z)\rVert_p^p,\\ p<1"
     instant: ClassVar[bool] = False
     caches: ClassVar[bool] = False
 
@@ -58,9 +58,9 @@ class HQQ(MatrixMethod):
         return Quantized(plain, _grid(scale), _grid(zero), setting.bits, setting.group)
 
     def _moved(self, w: Tensor, counted: Tensor, scale: Tensor, zero: Tensor, highest: int) -> Tensor:
-        """The zero point once the mean error stops falling."""
-        best, sharpness = torch.inf, self.sharpness
-        for _ in range(self.iterations):
+        """The zero point of the least mean error, moved until that stops falling."""
+        best, kept, sharpness = torch.inf, zero, self.sharpness
+        for _ in range(self.iterations + 1):
             q = (w / scale + zero).round_().clamp_(0, highest)
             error = w - (q - zero) * scale
             size = error.abs()
@@ -69,9 +69,9 @@ class HQQ(MatrixMethod):
             sharpness *= self.growth
             now = float(_mean(size, counted).mean())
             if now >= best:
-                return zero
-            best, zero = now, moved
-        return zero
+                break
+            best, kept, zero = now, zero, moved
+        return kept
 
 
 def _mean(values: Tensor, counted: Tensor) -> Tensor:

@@ -25,7 +25,7 @@ class RTN(MatrixMethod):
     summary: ClassVar[str] = "rounds to the nearest grid point"
     formula: ClassVar[str] = (
         r"W'=s\,(q-z)"
-        r",\;\;q=\mathrm{clip}\big(\lfloor W/s\rceil+z\big),\;\;s=\tfrac{\max W-\min W}{2^b-1}"
+        r",\\ q=\mathrm{clip}\big(\lfloor W/s\rceil+z\big),\\ s=\tfrac{\max W-\min W}{2^b-1}"
     )
     caches: ClassVar[bool] = False
 

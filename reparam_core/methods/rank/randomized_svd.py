@@ -21,7 +21,7 @@ class RandomizedSVD(MatrixMethod):
     name: ClassVar[str] = "randomized-svd"
     axis: ClassVar[str] = "rank"
     summary: ClassVar[str] = "SVD of a random sketch"
-    formula: ClassVar[str] = r"Q=\mathrm{orth}\big((WW^\top)^pW\Omega\big),\;\;W\approx Q\,(Q^\top W)_r"
+    formula: ClassVar[str] = r"Q=\mathrm{orth}\big((WW^\top)^pW\Omega\big),\\ W\approx Q\,(Q^\top W)_r"
     instant: ClassVar[bool] = False
     caches: ClassVar[bool] = False
 

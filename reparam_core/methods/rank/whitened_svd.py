@@ -21,7 +21,7 @@ class WhitenedSVD(CalibratedMethod):
     name: ClassVar[str] = "whitened-svd"
     axis: ClassVar[str] = "rank"
     summary: ClassVar[str] = "keeps what the outputs use most"
-    formula: ClassVar[str] = r"\min_{\mathrm{rank}\,r}\lVert WX-W_rX\rVert_F,\;\;XX^\top=SS^\top,\;\;W_r=(WS)_r\,S^{-1}"
+    formula: ClassVar[str] = r"\min_{\mathrm{rank}\,r}\lVert WX-W_rX\rVert_F,\\ XX^\top=SS^\top,\\ W_r=(WS)_r\,S^{-1}"
 
     def prepare_matrix(self, weight: Tensor, statistics: Statistics) -> Prepared:
         whitened = whitener(statistics)

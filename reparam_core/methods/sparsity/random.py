@@ -21,7 +21,7 @@ class Random(MatrixMethod):
     name: ClassVar[str] = "random"
     axis: ClassVar[str] = "sparsity"
     summary: ClassVar[str] = "zeroes numbers drawn at random"
-    formula: ClassVar[str] = r"W'_{ij}=W_{ij}\cdot[\,u_{ij}>t_i\,],\;\;u_{ij}\sim\mathcal U(0,1)"
+    formula: ClassVar[str] = r"W'_{ij}=W_{ij}\cdot[\,u_{ij}>t_i\,],\\ u_{ij}\sim\mathcal U(0,1)"
     caches: ClassVar[bool] = False
 
     seed: int = 0

@@ -26,7 +26,7 @@ class SparseGPT(CalibratedMethod):
     summary: ClassVar[str] = "prunes, and the rest makes up"
     formula: ClassVar[str] = (
         r"\min_{W'}\lVert WX-W'X\rVert_F^2"
-        r",\;\;W'_{ij}=0\text{ at the least }w_{ij}^2/[H^{-1}]_{jj}^2"
+        r",\\ W'_{ij}=0\text{ at the least }w_{ij}^2/[H^{-1}]_{jj}^2"
     )
     instant: ClassVar[bool] = False
 
@@ -58,7 +58,7 @@ class _Gone:
 
     def begin(self, start: int, end: int, now: Tensor) -> None:
         """A block's share of least loss; a pattern waits for its groups."""
-        count = int((self.setting.fraction or 0) * len(now) * (end - start))
+        count = int((self.setting.fraction or 0) * (len(now) * (end - start)))
         if count:
             order = self._losses(slice(start, end), now).reshape(-1).argsort(stable=True)
             block = torch.zeros(order.shape, dtype=torch.bool)
