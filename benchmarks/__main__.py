@@ -9,16 +9,15 @@ import traceback
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from importlib.metadata import version
-from pathlib import Path
 
 import psutil
 from playwright.sync_api import Error as PlaywrightError
 
 from benchmarks import browser, engine, memory
+from benchmarks.readme import FOLDER, put, table
 from benchmarks.timing import Row
 from reparam_core import ReparamError
 
-FOLDER = Path(__file__).resolve().parent
 ALL: dict[str, Callable[[int], Iterator[Row]]] = {
     "first-estimate": engine.first_estimate,
     "applying": engine.applying,
@@ -29,8 +28,7 @@ ALL: dict[str, Callable[[int], Iterator[Row]]] = {
     "memory": memory.private,
     "slider": browser.slider,
 }
-START, END = "<!-- table -->", "<!-- end of table -->"
-HEADING = ["| what | measured | target | reached | |", "|---|---|---|---|---|"]
+HEADING = ["what", "measured", "target", "reached", ""]
 
 
 def machine() -> str:
@@ -57,11 +55,7 @@ def write(rows: list[Row], where: str) -> None:
     now = f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC"
     found = {"machine": where, "measured": now, "rows": [row.to_json() for row in rows]}
     (FOLDER / "results.json").write_text(json.dumps(found, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-    table = "\n".join([*HEADING, *("| " + " | ".join(row.cells()) + " |" for row in rows)])
-    readme = FOLDER / "README.md"
-    head, _, rest = readme.read_text(encoding="utf-8").partition(START)
-    tail = rest.partition(END)[2]
-    readme.write_text(f"{head}{START}\nMeasured {now} on {where}.\n\n{table}\n{END}{tail}", encoding="utf-8")
+    put("table", f"Measured {now} on {where}.\n\n" + table(HEADING, [row.cells() for row in rows]))
 
 
 def main() -> None:

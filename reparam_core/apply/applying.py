@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from reparam_core.apply.finished import keep, kept
-from reparam_core.apply.preparing import preparing
+from reparam_core.apply.preparing import preparing, side_by_side
 from reparam_core.apply.setting import Setting
 from reparam_core.apply.steps import Plan, Work, batches, transformed
 from reparam_core.data import Sequences
@@ -136,7 +136,7 @@ def _in_order(work: Work, plan: Plan, read: Sequences) -> Making:
         mine = {role: steps for role, steps in plan.items() if layer_of(role) == block.layer}
         asked = [role for role, steps in mine.items() if any(_reads(step, "sequential") for step in steps.values())]
         work.known["sequential"] = walk.statistics(block, asked)
-        made = transformed(work, mine, torch.float32)
+        made = side_by_side(work, mine)
         work.model.install(walk.module, made)
         forms |= made
     outside = {role: steps for role, steps in plan.items() if role not in forms}

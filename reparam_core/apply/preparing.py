@@ -6,8 +6,11 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
-from reparam_core.apply.steps import Plan, Work, named_leaves, prepared, prepared_name
+import torch
+
+from reparam_core.apply.steps import Plan, Work, batches, named_leaves, prepared, prepared_name, transformed
 from reparam_core.apply.threads import single_threaded
+from reparam_core.parametrizations import Parametrization
 from reparam_core.recipes import Step
 from reparam_core.registry import AXES
 from reparam_core.store import store
@@ -30,6 +33,15 @@ def preparing(work: Work, plan: Plan) -> Iterator[tuple[float, str]]:
             with single_threaded():
                 list(pool.map(lambda one: _prepare(work, *one), wanted[start : start + 2 * SIDE_BY_SIDE]))
             work.prepare += time.perf_counter() - started
+
+
+def side_by_side(work: Work, plan: Plan) -> dict[str, Parametrization]:
+    """The plan's matrices in their new forms, two at a time: nothing of what they need is kept."""
+    with single_threaded(), ThreadPoolExecutor(SIDE_BY_SIDE) as pool:
+        made = pool.map(
+            lambda batch: transformed(work, {role: plan[role] for role in batch}, torch.float32), batches(plan)
+        )
+        return {role: form for forms in made for role, form in forms.items()}
 
 
 def _prepare(work: Work, step: Step, role: str) -> None:
