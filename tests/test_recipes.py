@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from reparam_core.errors import ReparamError
 from reparam_core.methods.settings import RankSetting, energy_rank
 from reparam_core.recipes import Recipe
+from reparam_core.registry import method, methods
 
 ROLES = {f"layers.{i}.{name}": True for i in range(12) for name in ("attention.q", "attention.o", "mlp.up")}
 ROLES["embedding"] = False
@@ -26,6 +27,8 @@ ROLES["embedding"] = False
         ("als:e0.95", "rank", {"energy": 0.95}),
         ("magnitude:0.5", "sparsity", {"fraction": 0.5}),
         ("magnitude:t0.01", "sparsity", {"threshold": 0.01}),
+        ("magnitude:2:4", "sparsity", {"pattern": "2:4"}),
+        ("wanda:16:32", "sparsity", {"pattern": "16:32"}),
         ("rtn:4g64", "bits", {"bits": 4, "group": 64}),
         ("rtn:4g64s", "bits", {"bits": 4, "group": 64, "symmetric": True}),
         ("rtn:8t", "bits", {"bits": 8, "group": "tensor"}),
@@ -39,6 +42,41 @@ def test_short_form_means_what_it_says(text: str, axis: str, setting: dict[str, 
     assert step.setting.given() == setting
     assert recipe.short() == text
     assert Recipe.parse(recipe.canonical) == recipe
+
+
+@pytest.mark.parametrize("text", ["wanda:2:4@sequential", "wanda:0.5@sequential", "gptq:4g64s@sequential",
+                                  "whitened-svd:0.8p@sequential + sparsegpt:4:8 + gptq:3@sequential"])  # fmt: skip
+def test_steps_say_behind_what_their_inputs_are_gathered(text: str) -> None:
+    recipe = Recipe.parse(text)
+    steps = [step for step in recipe.rules[0].steps.values() if step]
+    assert [step.statistics for step in steps] == [
+        "sequential" if "@" in part else "one-shot" for part in text.split(" + ")
+    ]
+    assert recipe.short() == text
+    for again in (Recipe.parse(recipe.canonical), Recipe.parse(text.replace(" ", ""))):
+        assert again == recipe
+        assert again.canonical == recipe.canonical
+    base = Recipe.parse(text.replace("@sequential", "@one-shot"))
+    assert base == Recipe.parse(text.replace("@sequential", ""))
+    assert base.canonical != recipe.canonical
+    assert base.reads
+    assert recipe.reads
+
+
+@pytest.mark.parametrize(("text", "reads"), [("base", False), ("svd:0.5 + magnitude:2:4 + hqq:4", False),
+                                             ("svd:0.5 + wanda:0.5", True)])  # fmt: skip
+def test_only_calibrated_steps_read_the_inputs(text: str, reads: bool) -> None:
+    assert Recipe.parse(text).reads == reads
+
+
+def test_a_calibration_counts_where_it_is_read() -> None:
+    read, unread = ({"rules": [{"sparsity": {"method": name, "fraction": 0.5}}]} for name in ("wanda", "magnitude"))
+    own = {"calibration": {"sequences": 8, "length": 64}}
+    assert Recipe.parse(read | own).canonical != Recipe.parse(read).canonical
+    assert Recipe.parse(unread | own).canonical == Recipe.parse(unread).canonical
+    assert Recipe.parse(read | {"calibration": {"sequences": 64}}).canonical == Recipe.parse(read).canonical
+    again = Recipe.parse(Recipe.parse(read | own).canonical)
+    assert (again.calibration.sequences, again.calibration.length) == (8, 64)
 
 
 @pytest.mark.parametrize(
@@ -58,6 +96,25 @@ def test_short_form_means_what_it_says(text: str, axis: str, setting: dict[str, 
         ('{"rules": [{"rank": {"method": "svd", "keep": 0.5, "rank": 3}}]}', "exactly one of"),
         ('{"rules": [{"rank": {"method": "rtn", "keep": 0.5}}]}', "Unknown rank method 'rtn'"),
         ("missing.json", "cannot be read"),
+        ("wanda:0.5@foo", "'wanda' is wrong: input should be 'one-shot' or 'sequential'"),
+        ("wanda:0.5@", "'wanda:0.5@' is no step of a recipe"),
+        ("wanda@sequential", "no step of a recipe"),
+        ("wanda:0.5@sequential@sequential", "input should be 'one-shot' or 'sequential'"),
+        ("svd:0.5@sequential", "'svd' is wrong: statistics: unknown field"),
+        ("magnitude:2:4@one-shot", "'magnitude' is wrong: statistics: unknown field"),
+        ("magnitude:4:2", "pattern: keeps fewer of a group than it has"),
+        ("magnitude:4:4", "pattern: keeps fewer of a group than it has"),
+        ("magnitude:2:64", "a group has 32 at most"),
+        ("magnitude:0:4", "pattern"),
+        ("magnitude:2:", "'2:' is no setting"),
+        ("svd:2:4", "no setting for svd"),
+        ('{"rules": [{"sparsity": {"method": "wanda", "pattern": "2:4", "fraction": 0.5}}]}', "exactly one of"),
+        ('{"rules": [{"sparsity": {"method": "wanda", "pattern": "two of four"}}]}', "pattern"),
+        (
+            '{"rules": [{"sparsity": {"method": "wanda", "fraction": 0.5, "statistics": 3}}]}',
+            "'one-shot' or 'sequential'",
+        ),
+        ('{"rules": [], "calibration": {"sequences": 0}}', "calibration.sequences: input should be greater"),
     ],
 )
 def test_mistakes_are_told_in_one_line(mistake: str, told: str) -> None:
@@ -107,19 +164,25 @@ RANKS = st.one_of(
     digits(1e-6, 1).map(lambda keep: {"keep": keep}), st.integers(1, 10**6).map(lambda rank: {"rank": rank}),
     digits(1e-6, 1e7).map(lambda share: {"parameters": share}), digits(1e-6, 1).map(lambda energy: {"energy": energy}),
 )  # fmt: skip
-ZEROS = digits(0, 0.999999).map(lambda share: {"fraction": share}) | digits(0, 1e7).map(
-    lambda most: {"threshold": most}
+PATTERN = st.integers(2, 32).flatmap(lambda of: st.integers(1, of - 1).map(lambda kept: {"pattern": f"{kept}:{of}"}))
+ZEROS = (
+    digits(0, 0.999999).map(lambda share: {"fraction": share})
+    | digits(0, 1e7).map(lambda most: {"threshold": most})
+    | PATTERN
 )
 BITS = st.builds(
     lambda bits, group, symmetric: {"bits": bits, "symmetric": symmetric} | ({} if group is None else {"group": group}),
     st.integers(2, 8), st.none() | st.just("tensor") | st.integers(1, 4096), st.booleans(),
 )  # fmt: skip
-STEPS = {"rank": (RANKS, ["svd", "als", "randomized-svd"]), "sparsity": (ZEROS, ["magnitude"]), "bits": (BITS, ["rtn"])}
+STEPS = {"rank": RANKS, "sparsity": ZEROS, "bits": BITS}
 
 
 def step(axis: str) -> st.SearchStrategy[dict[str, Any]]:
-    settings, names = STEPS[axis]
-    return st.builds(lambda name, setting: {"method": name} | setting, st.sampled_from(names), settings)
+    """Of any method, with how its inputs are gathered where it reads them."""
+    return st.builds(
+        lambda name, setting, how: {"method": name} | setting | ({"statistics": how} if method(name).needs and how else {}),
+        st.sampled_from(sorted(methods(axis))), STEPS[axis], st.sampled_from([None, "one-shot", "sequential"]),
+    )  # fmt: skip
 
 
 ONE_RULE = st.fixed_dictionaries({}, optional={axis: step(axis) for axis in STEPS}).filter(bool)
@@ -167,7 +230,8 @@ def test_a_label_is_never_the_short_form_of_another_recipe(raw: dict[str, Any]) 
 
 
 @given(
-    st.text(max_size=40) | st.from_regex(r"(svd|rtn|magnitude|base|\{)[:0-9.+eprgst {}\[\]\",]{0,12}", fullmatch=True)
+    st.text(max_size=40)
+    | st.from_regex(r"(svd|rtn|magnitude|wanda|base|\{)[:0-9.+eprgst@ {}\[\]\",]{0,12}", fullmatch=True)
 )
 def test_whatever_is_typed_is_a_recipe_or_one_line(typed: str) -> None:
     told = "fine"

@@ -1,9 +1,12 @@
 """Methods are found by being there, and each can be written down, read back and told apart."""
 
-from dataclasses import MISSING, fields, replace
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import MISSING, fields
 from typing import Any
 
 import pytest
+from pydantic import TypeAdapter, ValidationError
 
 from reparam_core.errors import ReparamError
 from reparam_core.methods.base import Method
@@ -11,13 +14,24 @@ from reparam_core.recipes import Recipe
 from reparam_core.registry import AXES, METHODS, method, methods
 
 SETTINGS: dict[str, dict[str, Any]] = {"rank": {"keep": 0.5}, "sparsity": {"fraction": 0.5}, "bits": {"bits": 4}}
-OTHER = {int: lambda value: value + 1, float: lambda value: value / 2, str: lambda value: "model"}
+OTHER: dict[type, Callable[[Any], list[Any]]] = {
+    bool: lambda value: [not value], int: lambda value: [value + 1],
+    float: lambda value: [value / 2, 2 * value], str: lambda value: ["model"]}  # fmt: skip
+STATISTICS = {"gram", "range", "gradients"}
 EVERY = pytest.mark.parametrize("name", methods())
 
 
 def changed(kind: type[Method]) -> list[Method]:
     """The method once with each of its fields changed."""
-    return [replace(kind(), **{one.name: OTHER[type(one.default)](one.default)}) for one in fields(kind)]
+    return [_changed(kind, one.name, one.default) for one in fields(kind)]
+
+
+def _changed(kind: type[Method], name: str, default: Any) -> Method:
+    """With another value of that field, the first that it takes."""
+    for other in OTHER[type(default)](default):
+        with suppress(ValidationError):
+            return TypeAdapter(kind).validate_python({name: other})
+    raise AssertionError(f"{kind.name}: no other {name} than {default}")
 
 
 @EVERY
@@ -59,6 +73,22 @@ def test_only_the_plain_method_has_a_short_form(name: str) -> None:
 
 def _step(one: Method) -> dict[str, Any]:
     return {"method": one.name} | {field.name: getattr(one, field.name) for field in fields(one)} | SETTINGS[one.axis]
+
+
+@EVERY
+@pytest.mark.parametrize("how", ["one-shot", "sequential"])
+def test_only_what_reads_its_inputs_says_how_they_are_gathered(name: str, how: str) -> None:
+    kind = method(name)
+    step = {"method": name, "statistics": how} | SETTINGS[kind.axis]
+    assert kind.needs <= STATISTICS
+    if kind.needs:
+        read = Recipe.parse({"rules": [{kind.axis: step}]})
+        assert read.reads
+        assert read.short().endswith("@sequential") == (how == "sequential")
+        assert Recipe.parse(read.short()) == read
+    else:
+        with pytest.raises(ReparamError, match=f"'{name}' is wrong: statistics: unknown field"):
+            Recipe.parse({"rules": [{kind.axis: step}]})
 
 
 def test_an_axis_lists_its_own_methods_in_order() -> None:
