@@ -63,7 +63,7 @@ def one_shot(model: Model, roles: Iterable[str], calibration: Sequences) -> Gath
     """
     owners = _owners(model, roles, calibration)
     asked = {role: _digest(model, path, calibration) for role, path in owners.items()}
-    missing = {owners[role]: name for role, name in asked.items() if not store().has_tensors(name)}
+    missing = {owners[role]: name for role, name in asked.items() if store().tensors(name) is None}
     if missing:
         yield from _gather(model, missing, calibration)
     kept = {name: _kept(name) for name in dict.fromkeys(asked.values())}

@@ -11,7 +11,7 @@ import torch
 from reparam_core.apply.finished import keep, kept
 from reparam_core.apply.preparing import preparing, side_by_side
 from reparam_core.apply.setting import Setting
-from reparam_core.apply.steps import Plan, Work, batches, transformed
+from reparam_core.apply.steps import Plan, Work, batches, first, transformed
 from reparam_core.data import Sequences
 from reparam_core.data import calibration as sequences_of
 from reparam_core.errors import ReparamError
@@ -156,7 +156,8 @@ def prepare(model: Model, recipe: Recipe, progress: Progress | None = None) -> f
     """Fill the store with all that `apply` will want of the weights alone; seconds it took."""
     started = time.perf_counter()
     plan = recipe.resolve({role: one.compressed_by_default for role, one in model.matrices.items()})
-    for share, what in preparing(Work(model, model.storage), plan):
+    of_weights = {role: steps for role, steps in plan.items() if not first(steps).method.needs}
+    for share, what in preparing(Work(model, model.storage), of_weights):
         if progress:
             progress(share, what)
     return time.perf_counter() - started

@@ -8,11 +8,10 @@ from concurrent.futures import ThreadPoolExecutor
 
 import torch
 
-from reparam_core.apply.steps import Plan, Work, batches, named_leaves, prepared, prepared_name, transformed
+from reparam_core.apply.steps import Plan, Work, batches, first, named_leaves, prepared, prepared_name, transformed
 from reparam_core.apply.threads import single_threaded
 from reparam_core.parametrizations import Parametrization
 from reparam_core.recipes import Step
-from reparam_core.registry import AXES
 from reparam_core.store import store
 
 SIDE_BY_SIDE = 2  # matrices prepared at once
@@ -53,10 +52,10 @@ def _prepare(work: Work, step: Step, role: str) -> None:
 
 def _missing(work: Work, plan: Plan) -> list[tuple[Step, str]]:
     """The first step of every matrix, where it looks at that matrix alone, has something to keep and has not kept it."""
-    first = [(next(steps[axis] for axis in AXES if axis in steps), role) for role, steps in plan.items()]
+    met_first = [(first(steps), role) for role, steps in plan.items()]
     return [
         (step, role)
-        for step, role in first
+        for step, role in met_first
         if step.method.unit == "matrix" and type(step.method).caches and not _all_kept(work, step, role)
     ]
 

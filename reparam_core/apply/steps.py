@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 import torch
@@ -58,6 +59,11 @@ def transformed(work: Work, plan: Plan, dtype: torch.dtype) -> dict[str, Paramet
     return forms
 
 
+def first(steps: Mapping[str, Step]) -> Step:
+    """The step that a matrix meets first."""
+    return next(steps[axis] for axis in AXES if axis in steps)
+
+
 def batches(plan: Plan) -> list[list[str]]:
     """Matrices that have to be looked at together: one at a time, unless a method's unit is larger."""
     wider = {step.method.unit for steps in plan.values() for step in steps.values()} - {"matrix"}
@@ -81,13 +87,20 @@ def _step(
     for names in _units_of_leaves(step.method, leaves):
         chosen = {name: leaves[name] for name in names}
         made = prepared(work, step.method, chosen, history)
-        try:
+        with _told_where(chosen):
             for name, form in step.method.at(made, chosen, step.setting).items():
                 role, _, path = name.partition(SEPARATOR)
                 forms[role] = forms[role].replace(path, form)
-        except ReparamError as error:
-            raise ReparamError(f"{names[0].split(SEPARATOR)[0]}: {error.problem}", error.remedy) from error
     return forms
+
+
+@contextmanager
+def _told_where(leaves: Mapping[str, Leaf]) -> Iterator[None]:
+    """What goes wrong with these leaves is told with the role of the first."""
+    try:
+        yield
+    except ReparamError as error:
+        raise ReparamError(f"{next(iter(leaves)).split(SEPARATOR)[0]}: {error.problem}", error.remedy) from error
 
 
 def named_leaves(work: Work, step: Step, role: str, form: Parametrization) -> Iterator[tuple[str, Leaf]]:
@@ -112,7 +125,8 @@ def prepared(work: Work, method: Method, leaves: Mapping[str, Leaf], history: Ma
     started, made = time.perf_counter(), list[Prepared]()
 
     def make() -> Prepared:
-        made.append(method.prepare(leaves))
+        with _told_where(leaves):
+            made.append(method.prepare(leaves))
         return made[0]
 
     own = all("|" not in history[name.split(SEPARATOR)[0]] for name in leaves)

@@ -7,7 +7,6 @@ from typing import Any
 
 import pytest
 import torch
-import transformers
 
 from reparam_core import ReparamError, apply, base, load
 from reparam_core.apply import CancelledError, applying, prepare, single_threaded, units
@@ -17,6 +16,7 @@ from reparam_core.parametrizations import Dense, LowRank, Quantized, Sparse
 from reparam_core.recipes import Recipe
 from reparam_core.registry import AXES, methods
 from reparam_core.statistics import layer_of
+from tests.tiny import read, saved
 
 pytestmark = pytest.mark.usefixtures("own_store")
 
@@ -29,26 +29,9 @@ NAMES = ["llama", "gpt2", "t5"]
 SCOPES: tuple[Unit, ...] = ("matrix", "layer", "model")
 
 
-def built(name: str) -> transformers.PreTrainedModel:
-    """Small random models: grouped attention and a tied head; transposed and fused matrices; an encoder–decoder."""
-    torch.manual_seed(0)
-    if name == "llama":
-        return transformers.LlamaForCausalLM(transformers.LlamaConfig(
-            vocab_size=96, hidden_size=32, intermediate_size=48, num_hidden_layers=2, num_attention_heads=4,
-            num_key_value_heads=2, max_position_embeddings=64, tie_word_embeddings=True))  # fmt: skip
-    if name == "gpt2":
-        return transformers.GPT2LMHeadModel(transformers.GPT2Config(
-            vocab_size=96, n_embd=32, n_layer=2, n_head=4, n_positions=64, bos_token_id=0, eos_token_id=0))  # fmt: skip
-    return transformers.T5ForConditionalGeneration(transformers.T5Config(
-        vocab_size=96, d_model=32, d_kv=8, d_ff=48, num_layers=2, num_heads=4, decoder_start_token_id=0))  # fmt: skip
-
-
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    place = tmp_path_factory.mktemp("models")
-    for name in NAMES:
-        built(name).half().save_pretrained(place / name)
-    return place
+    return saved(tmp_path_factory.mktemp("models"), *NAMES)
 
 
 @pytest.fixture(params=NAMES)
@@ -78,9 +61,11 @@ def rules(*given: dict[str, Any], **more: Any) -> str:
 def test_no_method_writes_to_the_base(name: str, dtype: torch.dtype, model: Model) -> None:
     before = {key: value.clone() for key, value in model.module.state_dict().items()}
     expected = answer(model.module_in(dtype)).clone()
-    axis = methods()[name].axis
-    setting = apply(model, rules({"where": "*", axis: {"method": name} | SETTINGS[axis]}), dtype=dtype)
-    assert set(setting.forms) == set(model.matrices)
+    kind = methods()[name]
+    rule = {kind.axis: {"method": name} | SETTINGS[kind.axis]} | ({} if kind.needs else {"where": "*"})
+    setting = apply(model, rules(rule), dtype=dtype, calibration=read())
+    blocks = {role for role, one in model.matrices.items() if one.compressed_by_default}
+    assert set(setting.forms) == (blocks if kind.needs else set(model.matrices))
     assert not torch.equal(answer(setting.module), expected)
     assert all(torch.equal(before[key], value) for key, value in model.module.state_dict().items())
     assert torch.equal(answer(model.module_in(dtype)), expected)
