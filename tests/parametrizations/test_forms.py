@@ -36,18 +36,22 @@ def dense(shape: Shape, draw: np.random.Generator) -> Case:
 
 
 def quantized(shape: Shape, draw: np.random.Generator) -> Case:
-    """Grids of any width and group, ragged last ones included; dequantized number by number."""
+    """Grids of any width and group, ragged last ones included; zero points that are codes, lie anywhere, or are none."""
     bits = int(draw.integers(2, 9))
     group: Group = [None, "tensor", int(draw.integers(1, shape[1] + 2))][draw.integers(3)]
     rows, groups = grid_shape(shape, group)
     codes = draw.integers(0, 2**bits, shape).astype(np.uint8)
     scale = draw.uniform(0.01, 1, (rows, groups)).astype(np.float16)
-    zero = draw.integers(0, 2**bits, (rows, groups)).astype(np.uint8) if draw.random() < 0.5 else None
+    kind = draw.integers(3)
+    zero = draw.integers(0, 2**bits, (rows, groups)).astype(np.uint8) if kind == 0 else None
+    zero = draw.uniform(-2, 2**bits, (rows, groups)).astype(np.float16) if kind == 1 else zero
     width = group if isinstance(group, int) else shape[1]
     matrix = np.empty(shape)
     for i, j in np.ndindex(shape):
         place = (0 if group == "tensor" else i, j // width)
-        matrix[i, j] = (int(codes[i, j]) - int(2 ** (bits - 1) if zero is None else zero[place])) * float(scale[place])
+        matrix[i, j] = (int(codes[i, j]) - float(2 ** (bits - 1) if zero is None else zero[place])) * float(
+            scale[place]
+        )
     form = Quantized(
         torch.from_numpy(codes),
         torch.from_numpy(scale),
@@ -55,9 +59,8 @@ def quantized(shape: Shape, draw: np.random.Generator) -> Case:
         bits,
         group,
     )
-    return Case(
-        form, matrix, codes.size, bits * codes.size + 16 * scale.size + (0 if zero is None else bits * zero.size)
-    )
+    of_zero = 0 if zero is None else zero.size * (bits if zero.dtype == np.uint8 else 16)
+    return Case(form, matrix, codes.size, bits * codes.size + 16 * scale.size + of_zero)
 
 
 def sparse(shape: Shape, draw: np.random.Generator) -> Case:
@@ -187,7 +190,7 @@ def test_a_packed_form_that_lacks_a_tensor_says_which(case: Case, data: st.DataO
 
 
 def test_an_unknown_form_names_the_known_ones() -> None:
-    with pytest.raises(ReparamError, match=r"Unknown form of a weight: 'tucker'\. Known: dense, low_rank"):
+    with pytest.raises(ReparamError, match=r"Unknown form of a weight: 'tucker'\. Known: .*dense, low_rank"):
         unpack({"form": "tucker"}, {})
 
 
@@ -203,3 +206,32 @@ def test_a_factor_kept_transposed_is_read_as_its_matrix() -> None:
     assert form.shape == (3, 5)
     assert torch.equal(unpack(*form.pack()).dense(), weight.T.float())
     assert form.leaves()[0].weight.is_contiguous()
+
+
+@pytest.mark.parametrize("pruned", [False, True])
+def test_a_zero_point_between_codes_is_stored_as_it_is(pruned: bool) -> None:
+    """Of either kind of zero point the other's file would be misread."""
+    codes, scale = torch.arange(12, dtype=torch.uint8).view(3, 4), torch.full((3, 2), 0.5).half()
+    forms: list[Parametrization] = [
+        Quantized(codes, scale, zero, 4, 2) for zero in (torch.full((3, 2), 7.25).half(), torch.full((3, 2), 7).byte())
+    ]
+    if pruned:
+        forms = [Sparse(codes % 3 > 0, form) for form in forms if isinstance(form, Quantized)]
+    between, code = forms
+    assert between.nbytes - code.nbytes == 6 * 2 - 6 * 4 // 8
+    offset = torch.where(codes % 3 > 0, 0.125, 0) if pruned else 0.125
+    torch.testing.assert_close(code.dense() - between.dense(), torch.zeros(3, 4) + offset, rtol=0, atol=0)
+    for form in forms:
+        assert torch.equal(unpack(*form.pack()).dense(), form.dense())
+
+
+def test_pruned_places_are_told_to_the_leaves() -> None:
+    mask = torch.eye(4).bool()
+    (leaf,) = Sparse(mask, Dense(torch.eye(4))).leaves()
+    assert leaf.path == "values"
+    assert leaf.mask is not None
+    assert torch.equal(leaf.mask, mask)
+    left, right = LowRank(Sparse(mask, Dense(torch.eye(4))), Dense(torch.ones(4, 3))).leaves()
+    assert (left.path, right.path) == ("left.values", "right")
+    assert left.mask is not None
+    assert right.mask is None
