@@ -70,12 +70,23 @@ class Step:
         how = {"statistics": raw["statistics"]} if kind.needs and "statistics" in raw else {}
         rest = {name: value for name, value in raw.items() if name != "method" and name not in own | how}
         try:
+            if axis == "bits" and "bits" not in rest and len(kind.widths) == 1:
+                rest["bits"] = kind.widths[0]
             gathered = TypeAdapter(Gathered).validate_python(how.get("statistics", "one-shot"))
-            return cls(TypeAdapter(kind).validate_python(own), SETTINGS[axis].model_validate(rest), gathered)
+            step = cls(TypeAdapter(kind).validate_python(own), SETTINGS[axis].model_validate(rest), gathered)
         except ValidationError as error:
             raise ReparamError(
                 f"The {axis} step '{kind.name}' is wrong: {_plain(error)}.", _allowed(axis, kind)
             ) from None
+        width = getattr(step.setting, "bits", None)
+        if width is not None and width not in kind.widths:
+            raise ReparamError(f"The bits step '{kind.name}' is wrong: it has no form of {width} bits.",
+                               f"It takes {kind.widths[0]}{f' to {kind.widths[-1]}' if len(kind.widths) > 1 else ''}.")  # fmt: skip
+        if getattr(step.setting, "symmetric", False) and not kind.symmetric:
+            raise ReparamError(
+                f"The bits step '{kind.name}' is wrong: its grid is never symmetric.", "Leave symmetric out."
+            )
+        return step
 
 
 def _allowed(axis: str, kind: type[Method]) -> str:
@@ -255,7 +266,7 @@ def _json(text: str, what: str) -> Any:
 NUMBER = r"[\d.]+(?:e[+-]?\d+)?"
 RANK = re.compile(rf"r(?P<rank>\d+)|e(?P<energy>{NUMBER})|(?P<parameters>{NUMBER})p|(?P<keep>{NUMBER})")
 SPARSITY = re.compile(rf"t(?P<threshold>{NUMBER})|(?P<pattern>\d+:\d+)|(?P<fraction>{NUMBER})")
-BITS = re.compile(r"(?P<bits>\d+)(?:(?P<tensor>t)|g(?P<group>\d+))?(?P<symmetric>s)?")
+BITS = re.compile(r"(?P<bits>\d+)?(?:(?P<tensor>t)|g(?P<group>\d+))?(?P<symmetric>s)?")
 PATTERNS = {"rank": RANK, "sparsity": SPARSITY, "bits": BITS}
 EXAMPLES = {"rank": "svd:0.5, svd:r64, svd:0.8p or svd:e0.95", "sparsity": "magnitude:0.5, magnitude:2:4 or magnitude:t0.01",
             "bits": "rtn:4g64, rtn:4, rtn:8t or rtn:4g64s"}  # fmt: skip
@@ -279,7 +290,7 @@ def short_rules(text: str) -> list[dict[str, Any]]:
 def _short_step(part: str) -> tuple[str, dict[str, Any]]:
     said, _, how = part.partition("@")
     name, _, value = said.partition(":")
-    if not name or not value or ("@" in part and not how):
+    if not name or (":" in said) != bool(value) or ("@" in part and not how):
         raise ReparamError(f"'{part}' is no step of a recipe.", f"Write 'base', or steps like '{EXAMPLE}'.")
     kind = method(name)
     found = PATTERNS[kind.axis].fullmatch(value)

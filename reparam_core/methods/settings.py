@@ -126,7 +126,7 @@ class SparsitySetting(Setting):
 class BitsSetting(Setting):
     """How many bits a number takes."""
 
-    bits: Annotated[int, Field(ge=2, le=8)]
+    bits: Annotated[int, Field(ge=1, le=8)]
     group: Annotated[int, Field(ge=1)] | Literal["tensor"] | None = None  # None: a scale a row
     symmetric: bool = False
 

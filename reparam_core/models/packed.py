@@ -22,7 +22,7 @@ from reparam_core.parametrizations.base import Layout, element_size
 WEIGHTS, SPECS = "model.safetensors", "parametrizations.json"
 # The order in which safetensors lays tensors out: widest first, then by name. Its names for them fill the header.
 NAMES = {torch.int64: "I64", torch.float32: "F32", torch.int32: "I32", torch.bfloat16: "BF16", torch.float16: "F16",
-         torch.int8: "I8", torch.uint8: "U8", torch.bool: "BOOL"}  # fmt: skip
+         torch.float8_e8m0fnu: "F8_E8M0", torch.int8: "I8", torch.uint8: "U8", torch.bool: "BOOL"}  # fmt: skip
 
 
 def packed_bytes(model: Model, forms: Mapping[str, Parametrization], storage: torch.dtype) -> int:

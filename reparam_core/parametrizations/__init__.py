@@ -1,6 +1,8 @@
 """Forms of a weight: each can be applied, counted and packed."""
 
 from reparam_core.parametrizations.base import Leaf, Parametrization, unpack
+from reparam_core.parametrizations.codebook import Codebook
+from reparam_core.parametrizations.coded import Coded
 from reparam_core.parametrizations.dense import Dense
 from reparam_core.parametrizations.low_rank import LowRank
 from reparam_core.parametrizations.quantized import Quantized
@@ -8,4 +10,16 @@ from reparam_core.parametrizations.sparse import Sparse
 from reparam_core.parametrizations.statistics import Statistics
 from reparam_core.parametrizations.sum import Sum
 
-__all__ = ["Dense", "Leaf", "LowRank", "Parametrization", "Quantized", "Sparse", "Statistics", "Sum", "unpack"]
+__all__ = [
+    "Codebook",
+    "Coded",
+    "Dense",
+    "Leaf",
+    "LowRank",
+    "Parametrization",
+    "Quantized",
+    "Sparse",
+    "Statistics",
+    "Sum",
+    "unpack",
+]

@@ -29,6 +29,35 @@ def unpack_bits(packed: Tensor, bits: int, count: int) -> Tensor:
     return torch.from_numpy(np.packbits(flags, axis=1, bitorder="little").reshape(-1))
 
 
+TRITS = 5  # numbers of three levels in a byte: 3⁵ = 243
+_PLACES = 3 ** np.arange(TRITS, dtype=np.uint8)
+
+
+def packed_codes_bytes(count: int, levels: int) -> int:
+    """Bytes that `count` codes below `levels` take: 1.6 bits each of three levels, whole bits otherwise."""
+    return -(-count // TRITS) if levels == 3 else packed_bytes(count, _bits(levels))
+
+
+def pack_codes(codes: Tensor, levels: int) -> Tensor:
+    """uint8 codes below `levels` (any shape) → uint8 bytes."""
+    if levels != 3:
+        return pack_bits(codes, _bits(levels))
+    flat = codes.reshape(-1).to(torch.uint8).numpy()
+    padded = np.pad(flat, (0, -len(flat) % TRITS)).reshape(-1, TRITS)
+    return torch.from_numpy((padded * _PLACES).sum(1, dtype=np.uint8))
+
+
+def unpack_codes(packed: Tensor, levels: int, count: int) -> Tensor:
+    """`pack_codes`'s inverse: the first `count` codes, uint8 of shape (count,)."""
+    if levels != 3:
+        return unpack_bits(packed, _bits(levels), count)
+    return torch.from_numpy((packed.numpy()[:, None] // _PLACES % 3).reshape(-1)[:count].copy())
+
+
+def _bits(levels: int) -> int:
+    return max(1, (levels - 1).bit_length())
+
+
 def pack_mask(mask: Tensor) -> Tensor:
     """A boolean mask (any shape) → one bit an element."""
     return torch.from_numpy(np.packbits(mask.reshape(-1).numpy(), bitorder="little"))

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from functools import cached_property
+from typing import Self
 
 import torch
 from torch import Tensor
 
-from reparam_core.parametrizations.base import Layout, Parametrization, Spec, dtype_name
+from reparam_core.parametrizations.base import Layout, Spec, dtype_name
 from reparam_core.parametrizations.bits import pack_bits, packed_bytes, unpack_bits
+from reparam_core.parametrizations.coded import Coded
 
 PER_TENSOR = "tensor"
 PIECE = 2**18  # numbers
@@ -45,7 +47,7 @@ def row_pieces(shape: tuple[int, int]) -> Iterator[slice]:
     return (slice(start, start + rows) for start in range(0, shape[0], rows))
 
 
-class Quantized(Parametrization):
+class Quantized(Coded):
     """W ≈ (codes − zero) · scale; codes uint8 (out, in) below 2**bits, scale and zero (rows, groups).
 
     `zero` is a code, uint8 and packed like one, or a float16 that lies between codes. `zero` None means a symmetric grid around 2**(bits − 1), which needs no storage. With a `mask` the pruned codes are
@@ -54,7 +56,6 @@ class Quantized(Parametrization):
 
     form = "quantized"
     file_note = "each group keeps a scale"
-    memory_note = "unpacked for the dense kernel, beside the codes"
 
     def __init__(
         self,
@@ -83,16 +84,12 @@ class Quantized(Parametrization):
         """The code that reads as zero, float32 (rows, groups)."""
         return torch.full_like(self.scale, 2 ** (self.bits - 1)).float() if self.zero is None else self.zero.float()
 
-    def stored(self, storage: torch.dtype) -> Quantized:
-        return self  # scales are float16 whatever the other floats are
-
     @property
-    def tensors(self) -> dict[str, Callable[[], Tensor]]:
-        return {"codes": lambda: pack_bits(self.codes, self.bits)} | self.grid_tensors
+    def levels(self) -> int:
+        return int(2**self.bits)
 
     @property
     def grid_tensors(self) -> dict[str, Callable[[], Tensor]]:
-        """The packed scales and zero points."""
         grid: dict[str, Callable[[], Tensor]] = {"scale": lambda: self.scale.to(self.storage)}
         zero = self.zero
         if zero is None:
@@ -101,25 +98,12 @@ class Quantized(Parametrization):
 
     @property
     def grid_layout(self) -> Layout:
-        """dtype and shape of the packed scales and zero points."""
         grid: Layout = {"scale": (self.storage, tuple(self.scale.shape))}
         if self.zero is None:
             return grid
         if self.zero.is_floating_point():
             return grid | {"zero": (self.zero.dtype, tuple(self.zero.shape))}
         return grid | {"zero": (torch.uint8, (packed_bytes(self.zero.numel(), self.bits),))}
-
-    @property
-    def layout(self) -> Layout:
-        return {"codes": (torch.uint8, (packed_bytes(self.codes.numel(), self.bits),))} | self.grid_layout
-
-    @property
-    def parameters_kept(self) -> int:
-        return self.codes.numel()
-
-    @property
-    def kernel(self) -> str:
-        return "dense matrix product on dequantized weights (no integer kernel yet)"
 
     @cached_property
     def error(self) -> float:
@@ -128,18 +112,12 @@ class Quantized(Parametrization):
 
     def spec(self) -> Spec:
         return {
-            "form": self.form, "shape": list(self.shape), "bits": self.bits, "group": self.group,
+            "form": self.form, "shape": list(self.shape), "bits": self.bits, "levels": self.levels, "group": self.group,
             "symmetric": self.zero is None, "dtype": dtype_name(self.storage),
         }  # fmt: skip
 
     @classmethod
-    def from_packed(cls, spec: Spec, tensors: dict[str, Tensor]) -> Quantized:
-        count = spec["shape"][0] * spec["shape"][1]
-        return cls.from_codes(spec, tensors, unpack_bits(tensors["codes"], spec["bits"], count))
-
-    @classmethod
-    def from_codes(cls, spec: Spec, tensors: dict[str, Tensor], codes: Tensor) -> Quantized:
-        """The form from its unpacked codes (flat) and its packed grid."""
+    def from_codes(cls, spec: Spec, tensors: dict[str, Tensor], codes: Tensor) -> Self:
         shape, group, bits = (spec["shape"][0], spec["shape"][1]), spec["group"], spec["bits"]
         rows, groups = grid_shape(shape, group)
         zero = None if spec["symmetric"] else tensors["zero"]

@@ -10,21 +10,28 @@ import torch
 from torch import Tensor
 
 from reparam_core.errors import ReparamError
-from reparam_core.parametrizations.base import Layout, Leaf, Parametrization, Spec, part
-from reparam_core.parametrizations.bits import pack_bits, pack_mask, packed_bytes, unpack_bits, unpack_mask
+from reparam_core.parametrizations.base import FORMS, Layout, Leaf, Parametrization, Spec, part
+from reparam_core.parametrizations.bits import (
+    pack_codes,
+    pack_mask,
+    packed_bytes,
+    packed_codes_bytes,
+    unpack_codes,
+    unpack_mask,
+)
+from reparam_core.parametrizations.coded import Coded
 from reparam_core.parametrizations.dense import Dense
-from reparam_core.parametrizations.quantized import Quantized
 from reparam_core.parametrizations.statistics import Statistics
 
 
 class Sparse(Parametrization):
-    """mask (out, in) True where kept; `values` gives them: zero where pruned if Dense, anything if Quantized."""
+    """mask (out, in) True where kept; `values` gives them: zero where pruned if Dense, anything if coded."""
 
     form = "sparse"
     file_note = "a bitmap says where the zeros are"
     memory_note = "zeros stored dense"
 
-    def __init__(self, mask: Tensor | None, values: Dense | Quantized, kept: int | None = None) -> None:
+    def __init__(self, mask: Tensor | None, values: Dense | Coded, kept: int | None = None) -> None:
         """A mask of None is that of the values which are not zero, made when it is asked for; `kept` counts it."""
         super().__init__()
         self.values, self.shape = values, values.shape
@@ -60,7 +67,7 @@ class Sparse(Parametrization):
             return super().replace(path, leaf)
         if isinstance(leaf, Sparse):
             return Sparse(self.mask & leaf.mask, leaf.values)
-        if not isinstance(leaf, Dense | Quantized):
+        if not isinstance(leaf, Dense | Coded):
             raise ReparamError(f"A pruned matrix cannot become {leaf.form.replace('_', ' ')}: its zeros would not stay zero.",
                                "Start from a model that was not pruned.")  # fmt: skip
         return Sparse(self.mask, leaf)
@@ -69,18 +76,18 @@ class Sparse(Parametrization):
     def tensors(self) -> dict[str, Callable[[], Tensor]]:
         values = self.values
         bitmap: dict[str, Callable[[], Tensor]] = {"mask": lambda: pack_mask(self.mask)}
-        if isinstance(values, Quantized):
+        if isinstance(values, Coded):
             grid = {f"values.{name}": make for name, make in values.grid_tensors.items()}
-            return bitmap | {"values.codes": lambda: pack_bits(values.codes[self.mask], values.bits)} | grid
+            return bitmap | {"values.codes": lambda: pack_codes(values.codes[self.mask], values.levels)} | grid
         return bitmap | {"values.weight": lambda: values.weight.to(values.storage)[self.mask]}
 
     @property
     def layout(self) -> Layout:
         values = self.values
         mask: Layout = {"mask": (torch.uint8, (packed_bytes(prod(self.shape), 1),))}
-        if isinstance(values, Quantized):
+        if isinstance(values, Coded):
             grid = {f"values.{name}": what for name, what in values.grid_layout.items()}
-            return mask | {"values.codes": (torch.uint8, (packed_bytes(self.kept, values.bits),))} | grid
+            return mask | {"values.codes": (torch.uint8, (packed_codes_bytes(self.kept, values.levels),))} | grid
         return mask | {"values.weight": (values.storage, (self.kept,))}
 
     @property
@@ -98,11 +105,12 @@ class Sparse(Parametrization):
     def from_packed(cls, spec: Spec, tensors: dict[str, Tensor]) -> Sparse:
         mask = unpack_mask(tensors["mask"], (spec["shape"][0], spec["shape"][1]))
         inner, below = spec["values"], part(tensors, "values")
-        if inner["form"] == Quantized.form:
-            kept = unpack_bits(below["codes"], inner["bits"], int(mask.count_nonzero()))
+        kind = FORMS[inner["form"]]
+        if issubclass(kind, Coded):
+            kept = unpack_codes(below["codes"], inner["levels"], int(mask.count_nonzero()))
             codes = torch.zeros(mask.shape, dtype=torch.uint8)
             codes[mask] = kept
-            return cls(mask, Quantized.from_codes(inner, below, codes))
+            return cls(mask, kind.from_codes(inner, below, codes))
         weight = torch.zeros(mask.shape, dtype=below["weight"].dtype)
         weight[mask] = below["weight"]
         return cls(mask, Dense(weight))

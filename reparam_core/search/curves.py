@@ -10,9 +10,9 @@ from reparam_core.recipes import Recipe, Step
 
 # From the ends inwards, so that a curve has its shape early and gets its detail later.
 SHARES = (1.0, 0.1, 0.5, 0.3, 0.75, 0.2, 0.4, 0.05)
-POSITIONS: dict[str, tuple[float, ...]] = {
+POSITIONS: dict[str, tuple[float | str, ...]] = {
     "keep": SHARES, "parameters": SHARES, "energy": SHARES,
-    "fraction": (0.0, 0.9, 0.5, 0.7, 0.2, 0.6, 0.8, 0.4), "bits": (8, 2, 4, 3, 6, 5)}  # fmt: skip
+    "fraction": (0.0, 0.9, 0.5, 0.7, 0.2, 0.6, 0.8, 0.4), "pattern": ("2:4", "1:4", "4:8"), "bits": (8, 2, 4, 3, 6, 5)}  # fmt: skip
 STEPS: dict[str, list[dict[str, Any]]] = {
     "rank": [{"method": "svd", "keep": keep} for keep in POSITIONS["keep"]],
     "sparsity": [{"method": "magnitude", "fraction": fraction} for fraction in POSITIONS["fraction"]],

@@ -27,6 +27,7 @@ class GPTQ(CalibratedMethod):
 
     name: ClassVar[str] = "gptq"
     axis: ClassVar[str] = "bits"
+    symmetric: ClassVar[bool] = True
     summary: ClassVar[str] = "rounds, and the rest makes up"
     formula: ClassVar[str] = r"\min_{q}\lVert WX-s(q-z)X\rVert_F^2,\\ \delta_{:,>j}=-\tfrac{e_j}{U_{jj}}U_{j,>j}"
     instant: ClassVar[bool] = False

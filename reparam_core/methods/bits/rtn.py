@@ -22,6 +22,7 @@ class RTN(MatrixMethod):
 
     name: ClassVar[str] = "rtn"
     axis: ClassVar[str] = "bits"
+    symmetric: ClassVar[bool] = True
     summary: ClassVar[str] = "rounds to the nearest grid point"
     formula: ClassVar[str] = (
         r"W'=s\,(q-z)"

@@ -1,0 +1,35 @@
+"""One bit a number (XNOR-Net, Rastegari et al., 2016, equation 6)."""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from reparam_core.methods.base import MatrixMethod, Prepared
+from reparam_core.methods.settings import BitsSetting
+from reparam_core.methods.tables import groups_of, scales
+from reparam_core.parametrizations import Codebook, Leaf
+from reparam_core.registry import register
+
+TABLE = torch.tensor([-1.0, 1.0])
+
+
+@register
+@dataclass(frozen=True)
+class Binary(MatrixMethod):
+    """min ‖W − s·B‖², B ∈ {−1, 1}: the signs, and s the mean |w| of the group."""
+
+    name: ClassVar[str] = "binary"
+    axis: ClassVar[str] = "bits"
+    summary: ClassVar[str] = "keeps the sign alone"
+    formula: ClassVar[str] = r"W'=s\,\mathrm{sign}(W),\quad s=\overline{|W|}"
+    caches: ClassVar[bool] = False
+    widths: ClassVar[tuple[int, ...]] = (1,)
+
+    def prepare_matrix(self, weight: Tensor) -> Prepared:
+        return {}
+
+    def at_matrix(self, prepared: Prepared, leaf: Leaf, setting: BitsSetting) -> Codebook:
+        scale = groups_of(leaf.weight.float(), setting.group, fill=torch.nan).abs().nanmean(-1)
+        return Codebook((leaf.weight >= 0).to(torch.uint8), TABLE[None], scales(scale, False), setting.group)

@@ -1,0 +1,48 @@
+"""Weight sharing by k-means (Deep Compression, Han et al., 2016, section 3)."""
+
+from dataclasses import dataclass
+from typing import Annotated, ClassVar
+
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from reparam_core.errors import ReparamError
+from reparam_core.methods.base import MatrixMethod, Prepared
+from reparam_core.methods.settings import BitsSetting
+from reparam_core.methods.tables import lloyd
+from reparam_core.parametrizations import Codebook, Leaf
+from reparam_core.parametrizations.quantized import PER_TENSOR
+from reparam_core.registry import register
+
+
+@register
+@dataclass(frozen=True)
+class KMeans(MatrixMethod):
+    """min Σ (w − c_q)² over 2^bits shared values c: k-means in one dimension, one table a matrix, or a row."""
+
+    name: ClassVar[str] = "codebook"
+    axis: ClassVar[str] = "bits"
+    summary: ClassVar[str] = "rounds to the centres of clusters"
+    formula: ClassVar[str] = r"W'=c_q,\quad \min_{c,q}\sum_{ij}(W_{ij}-c_{q_{ij}})^2"
+    instant: ClassVar[bool] = False
+    caches: ClassVar[bool] = False
+    widths: ClassVar[tuple[int, ...]] = tuple(range(1, 9))
+
+    iterations: Annotated[int, Field(ge=1)] = 30
+
+    def prepare_matrix(self, weight: Tensor) -> Prepared:
+        return {}
+
+    def at_matrix(self, prepared: Prepared, leaf: Leaf, setting: BitsSetting) -> Codebook:
+        if isinstance(setting.group, int):
+            raise ReparamError("codebook has a table for every row or for the matrix, not for a group.",
+                               f"Write codebook:{setting.bits}t for the matrix, codebook:{setting.bits} for rows.")  # fmt: skip
+        weight, levels = leaf.weight.float(), 2**setting.bits
+        rows = [weight] if setting.group == PER_TENSOR else list(weight)
+        table = torch.stack([lloyd(one, levels, self.iterations) for one in rows]).half()
+        edges = ((table[:, 1:].float() + table[:, :-1].float()) / 2).contiguous()
+        places = edges.expand(len(weight), -1).contiguous() if len(rows) > 1 else edges[0]
+        codes = torch.searchsorted(places, weight, out_int32=True) if len(rows) > 1 else torch.bucketize(
+            weight, places, out_int32=True)  # fmt: skip
+        return Codebook(codes.to(torch.uint8), table, None, setting.group)
