@@ -13,6 +13,7 @@ from reparam_core.errors import ReparamError
 from reparam_core.methods.settings import RankSetting, energy_rank
 from reparam_core.recipes import Recipe
 from reparam_core.registry import method, methods
+from tests.methods.leaves import width
 
 ROLES = {f"layers.{i}.{name}": True for i in range(12) for name in ("attention.q", "attention.o", "mlp.up")}
 ROLES["embedding"] = False
@@ -85,10 +86,10 @@ def test_a_calibration_counts_where_it_is_read() -> None:
         ("svd:0", "greater than 0"),
         ("svd:1.5", "less than or equal to 1"),
         ("rtn:17", "less than or equal to 8"),
-        ("rtn:1", "greater than or equal to 2"),
+        ("rtn:1", "greater than or equal to 2|no form of 1 bits"),
         ("magnitude:1", "less than 1"),
         ("nonsense:1", "Known: als"),
-        ("svd", "no step of a recipe"),
+        ("svd", "no (step of a recipe|setting for svd)"),
         ("svd:0.5 + als:0.5", "twice"),
         ("{bad", "line 1, column 2"),
         ('{"rules": [], "extra": 1}', "extra: unknown field"),
@@ -98,7 +99,7 @@ def test_a_calibration_counts_where_it_is_read() -> None:
         ("missing.json", "cannot be read"),
         ("wanda:0.5@foo", "'wanda' is wrong: input should be 'one-shot' or 'sequential'"),
         ("wanda:0.5@", "'wanda:0.5@' is no step of a recipe"),
-        ("wanda@sequential", "no step of a recipe"),
+        ("wanda@sequential", "no (step of a recipe|setting for wanda)"),
         ("wanda:0.5@sequential@sequential", "input should be 'one-shot' or 'sequential'"),
         ("svd:0.5@sequential", "'svd' is wrong: statistics: unknown field"),
         ("magnitude:2:4@one-shot", "'magnitude' is wrong: statistics: unknown field"),
@@ -177,12 +178,18 @@ BITS = st.builds(
 STEPS = {"rank": RANKS, "sparsity": ZEROS, "bits": BITS}
 
 
+def one_step(name: str, setting: dict[str, Any], how: str | None) -> dict[str, Any]:
+    """As a method takes it: bits that it has a form for, and how its inputs are gathered where it reads them."""
+    if "bits" in setting:
+        setting = setting | {"bits": width(name, setting["bits"])}
+        setting["symmetric"] &= getattr(method(name), "symmetric", True)
+    return {"method": name} | setting | ({"statistics": how} if method(name).needs and how else {})
+
+
 def step(axis: str) -> st.SearchStrategy[dict[str, Any]]:
-    """Of any method, with how its inputs are gathered where it reads them."""
-    return st.builds(
-        lambda name, setting, how: {"method": name} | setting | ({"statistics": how} if method(name).needs and how else {}),
-        st.sampled_from(sorted(methods(axis))), STEPS[axis], st.sampled_from([None, "one-shot", "sequential"]),
-    )  # fmt: skip
+    """Of any method."""
+    gathered = st.sampled_from([None, "one-shot", "sequential"])
+    return st.builds(one_step, st.sampled_from(sorted(methods(axis))), STEPS[axis], gathered)
 
 
 ONE_RULE = st.fixed_dictionaries({}, optional={axis: step(axis) for axis in STEPS}).filter(bool)

@@ -12,13 +12,19 @@ from reparam_core.errors import ReparamError
 from reparam_core.methods.base import Method
 from reparam_core.recipes import Recipe
 from reparam_core.registry import AXES, METHODS, method, methods
+from tests.methods.leaves import width
 
-SETTINGS: dict[str, dict[str, Any]] = {"rank": {"keep": 0.5}, "sparsity": {"fraction": 0.5}, "bits": {"bits": 4}}
+SETTINGS: dict[str, dict[str, Any]] = {"rank": {"keep": 0.5}, "sparsity": {"fraction": 0.5}}
 OTHER: dict[type, Callable[[Any], list[Any]]] = {
     bool: lambda value: [not value], int: lambda value: [value + 1],
     float: lambda value: [value / 2, 2 * value], str: lambda value: ["model"]}  # fmt: skip
 STATISTICS = {"gram", "range", "gradients"}
 EVERY = pytest.mark.parametrize("name", methods())
+
+
+def setting_of(kind: type[Method]) -> dict[str, Any]:
+    """One that it takes."""
+    return SETTINGS.get(kind.axis) or {"bits": width(kind.name, 4)}
 
 
 def changed(kind: type[Method]) -> list[Method]:
@@ -51,7 +57,7 @@ def test_every_field_comes_back_from_a_recipe_and_makes_another_key(name: str) -
     recipes = []
     for one in every:
         step = {"method": name} | {field.name: getattr(one, field.name) for field in fields(kind)}
-        recipe = Recipe.parse({"rules": [{kind.axis: step | SETTINGS[kind.axis]}]})
+        recipe = Recipe.parse({"rules": [{kind.axis: step | setting_of(kind)}]})
         read = Recipe.parse(recipe.canonical).rules[0].steps[kind.axis]
         assert read is not None
         assert read.method == one
@@ -72,14 +78,16 @@ def test_only_the_plain_method_has_a_short_form(name: str) -> None:
 
 
 def _step(one: Method) -> dict[str, Any]:
-    return {"method": one.name} | {field.name: getattr(one, field.name) for field in fields(one)} | SETTINGS[one.axis]
+    return (
+        {"method": one.name} | {field.name: getattr(one, field.name) for field in fields(one)} | setting_of(type(one))
+    )
 
 
 @EVERY
 @pytest.mark.parametrize("how", ["one-shot", "sequential"])
 def test_only_what_reads_its_inputs_says_how_they_are_gathered(name: str, how: str) -> None:
     kind = method(name)
-    step = {"method": name, "statistics": how} | SETTINGS[kind.axis]
+    step = {"method": name, "statistics": how} | setting_of(kind)
     assert kind.needs <= STATISTICS
     if kind.needs:
         read = Recipe.parse({"rules": [{kind.axis: step}]})

@@ -16,6 +16,7 @@ from reparam_core.parametrizations import Dense, LowRank, Quantized, Sparse
 from reparam_core.recipes import Recipe
 from reparam_core.registry import AXES, methods
 from reparam_core.statistics import layer_of
+from tests.methods.leaves import width
 from tests.tiny import read, saved
 
 pytestmark = pytest.mark.usefixtures("own_store")
@@ -62,7 +63,8 @@ def test_no_method_writes_to_the_base(name: str, dtype: torch.dtype, model: Mode
     before = {key: value.clone() for key, value in model.module.state_dict().items()}
     expected = answer(model.module_in(dtype)).clone()
     kind = methods()[name]
-    rule = {kind.axis: {"method": name} | SETTINGS[kind.axis]} | ({} if kind.needs else {"where": "*"})
+    own = {"bits": width(name, 4)} if kind.axis == "bits" else SETTINGS[kind.axis]
+    rule = {kind.axis: {"method": name} | own} | ({} if kind.needs else {"where": "*"})
     setting = apply(model, rules(rule), dtype=dtype, calibration=read())
     blocks = {role for role, one in model.matrices.items() if one.compressed_by_default}
     assert set(setting.forms) == (blocks if kind.needs else set(model.matrices))

@@ -5,6 +5,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from reparam_core.errors import ReparamError
+from reparam_core.methods.settings import BitsSetting
 from reparam_core.parametrizations import Leaf, Parametrization, Statistics
 from reparam_core.registry import methods
 
@@ -38,6 +40,28 @@ def transformed(name: str, one: Leaf, setting: object, **own: Any) -> Parametriz
     """That leaf by a method at a setting."""
     method, leaves = methods()[name](**own), {"w": one}
     return method.at(method.prepare(leaves), leaves, setting)["w"]
+
+
+def widths(name: str) -> tuple[int, ...]:
+    """Bits that a method can take, rising."""
+    return tuple(getattr(methods()[name], "widths", range(2, 9)))
+
+
+def width(name: str, wanted: int) -> int:
+    """The nearest of them."""
+    return min(widths(name), key=lambda bits: abs(bits - wanted))
+
+
+def fitting(name: str, wanted: BitsSetting) -> BitsSetting:
+    """The setting nearest to that one which the method takes: some have few widths, or groups of their own."""
+    bits = width(name, wanted.bits)
+    symmetric = wanted.symmetric and getattr(methods()[name], "symmetric", True)
+    own = wanted.model_copy(update={"bits": bits, "symmetric": symmetric})
+    try:
+        transformed(name, leaf(matrix((4, 32))), own)
+    except ReparamError:
+        return own.model_copy(update={"group": None})
+    return own
 
 
 def output_error(weight: Tensor, form: Parametrization, x: Tensor) -> float:

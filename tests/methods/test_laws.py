@@ -1,6 +1,7 @@
 """Laws that every registered method keeps, found by the registry: a new method is tested by being there."""
 
 from dataclasses import replace
+from typing import Any
 
 import hypothesis.strategies as st
 import pytest
@@ -10,21 +11,16 @@ from torch import Tensor
 
 from reparam_core.errors import ReparamError
 from reparam_core.methods.settings import SETTINGS, BitsSetting, RankSetting, SparsitySetting
-from reparam_core.parametrizations import Dense, Leaf, Parametrization, Quantized, Sparse, unpack
+from reparam_core.parametrizations import Dense, Leaf, Parametrization, Sparse, unpack
 from reparam_core.registry import AXES, methods
-from tests.methods.leaves import Shape, inputs, leaf, matrix, output_error, statistics, transformed
+from tests.methods.leaves import Shape, fitting, inputs, leaf, matrix, output_error, statistics, transformed, widths
 
-STRONGEST = {
-    "rank": RankSetting(keep=1),
-    "sparsity": SparsitySetting(fraction=0),
-    "bits": BitsSetting(bits=8, group=16),
-}
-FALLING = {
+FALLING: dict[str, list[Any]] = {
     "rank": [RankSetting(keep=keep) for keep in (1, 0.7, 0.4, 0.1)],
     "sparsity": [SparsitySetting(fraction=fraction) for fraction in (0, 0.3, 0.6, 0.9)],
     "bits": [BitsSetting(bits=bits, group=16) for bits in (8, 6, 4, 3, 2)],
 }
-EXTREME = {
+EXTREME: dict[str, list[Any]] = {
     "rank": [RankSetting(keep=1), RankSetting(rank=1), RankSetting(energy=0.9)],
     "sparsity": [SparsitySetting(fraction=0), SparsitySetting(fraction=0.999), SparsitySetting(pattern="2:4")],
     "bits": [BitsSetting(bits=2), BitsSetting(bits=8, group=1), BitsSetting(bits=3, group=999),
@@ -39,9 +35,20 @@ def of_axis(axis: str) -> pytest.MarkDecorator:
     return pytest.mark.parametrize("name", methods(axis))
 
 
-def weak(name: str) -> object:
+def fitted(name: str, settings: dict[str, list[Any]]) -> list[Any]:
+    """The settings of the method's axis, as near as the method takes them; each once."""
+    asked = settings[methods()[name].axis]
+    return list(dict.fromkeys(fitting(name, one) if isinstance(one, BitsSetting) else one for one in asked))
+
+
+def falling(name: str) -> list[Any]:
+    """From the closest to the smallest."""
+    return fitted(name, FALLING)
+
+
+def weak(name: str) -> Any:
     """A setting in the middle."""
-    return FALLING[methods()[name].axis][2]
+    return falling(name)[len(falling(name)) // 2]
 
 
 @EVERY
@@ -60,16 +67,14 @@ def test_shape_is_kept_and_what_is_given_untouched(name: str, shape: Shape) -> N
 @EVERY
 @pytest.mark.parametrize("shape", SHAPES)
 def test_strongest_quality_reproduces_the_weight(name: str, shape: Shape) -> None:
-    """What minimises the output's error may move numbers by more than a step, and the output by less."""
+    """Of codes every bit halves the error, in the norm that the method is about."""
     weight, x = matrix(shape), inputs(shape[1])
-    axis, form = methods()[name].axis, transformed(name, leaf(weight, x), STRONGEST[methods()[name].axis])
-    if axis == "bits" and name in CALIBRATED:
-        assert output_error(weight, form, x) <= output_error(
-            weight, transformed("rtn", leaf(weight), STRONGEST[axis]), x
-        )
+    axis, form = methods()[name].axis, transformed(name, leaf(weight, x), falling(name)[0])
+    if axis == "bits":
+        seen = x if name in CALIBRATED else torch.eye(shape[1])
+        assert output_error(weight, form, seen) <= 2.0 ** (1 - widths(name)[-1]) * float((seen @ weight.T).norm())
     else:
-        least = {"rank": 1e-4, "sparsity": 0, "bits": (weight.max() - weight.min()) / 255}
-        assert (form.dense() - weight).abs().max() <= least[axis]
+        assert (form.dense() - weight).abs().max() <= {"rank": 1e-4, "sparsity": 0}[axis]
 
 
 @EVERY
@@ -78,13 +83,13 @@ def test_stronger_compression_is_never_larger_nor_closer(name: str, shape: Shape
     """Closer in the norm that the method is about: the output's for calibrated ones, else the matrix's own."""
     weight = matrix(shape)
     x = inputs(shape[1]) if name in CALIBRATED else torch.eye(shape[1])
-    forms = [transformed(name, leaf(weight, x), setting) for setting in FALLING[methods()[name].axis]]
+    forms = [transformed(name, leaf(weight, x), setting) for setting in falling(name)]
     sizes = [form.stored(torch.float16).nbytes for form in forms]
     errors = [output_error(weight, form, x) for form in forms]
     assert sizes == sorted(sizes, reverse=True)
     assert len(set(sizes)) == len(sizes)
     assert errors == sorted(errors)
-    assert errors[-1] > 10 * errors[0]
+    assert len(errors) == 1 or errors[-1] > 10 * errors[0]
 
 
 @EVERY
@@ -95,13 +100,13 @@ def test_packing_is_exact_and_counted(name: str, shape: Shape, storage: torch.dt
     form = transformed(name, leaf(matrix(shape), storage=storage), weak(name)).stored(torch.float16)
     spec, tensors = form.pack()
     assert sum(tensor.nbytes for tensor in tensors.values()) == form.nbytes
-    assert all(tensor.dtype in (torch.float16, torch.uint8) for tensor in tensors.values())
+    assert not [key for key, tensor in tensors.items() if tensor.dtype == torch.float32 and not key.endswith("table")]
     assert torch.equal(unpack(spec, tensors).dense(), form.dense())
 
 
 @EVERY
 def test_forward_and_lookup_agree_with_the_dense_form(name: str) -> None:
-    form = transformed(name, leaf(matrix((48, 32))), FALLING[methods()[name].axis][1]).stored(torch.float16)
+    form = transformed(name, leaf(matrix((48, 32))), weak(name)).stored(torch.float16)
     x, ids = matrix((5, 32), seed=1), torch.tensor([[0, 3], [47, 3]])
     torch.testing.assert_close(form(x), x @ form.dense().T, rtol=1e-4, atol=1e-4)
     torch.testing.assert_close(form.lookup(ids), form.dense()[ids], rtol=1e-4, atol=1e-4)
@@ -112,7 +117,7 @@ def test_one_position_of_the_slider_leaves_no_trace_in_the_next(name: str) -> No
     method, leaves = methods()[name](), {"w": leaf(matrix((16, 32)))}
     prepared = method.prepare(leaves)
     before = {key: value.clone() for key, value in prepared.items()}
-    positions = FALLING[method.axis]
+    positions = falling(name)
     once = [method.at(prepared, leaves, setting)["w"].dense() for setting in positions]
     again = [method.at(prepared, leaves, setting)["w"].dense() for setting in reversed(positions)]
     assert all(torch.equal(*pair) for pair in zip(once, reversed(again), strict=True))
@@ -141,7 +146,7 @@ def extremes() -> dict[str, tuple[Tensor, Tensor]]:
 @pytest.mark.parametrize("case", extremes())
 def test_at_the_edge_every_number_is_finite(name: str, case: str) -> None:
     weight, x = extremes()[case]
-    for setting in EXTREME[methods()[name].axis]:
+    for setting in fitted(name, EXTREME):
         if weight.shape[1] < 4 and getattr(setting, "pattern", None):
             continue
         form = transformed(name, leaf(weight, x), setting).stored(torch.float16)
@@ -149,17 +154,17 @@ def test_at_the_edge_every_number_is_finite(name: str, case: str) -> None:
         assert torch.isfinite(form.dense()).all(), setting
         assert torch.isfinite(form(x)).all(), setting
         if name not in CALIBRATED:
-            assert error <= 1.5 * weight.norm(), setting
+            assert error <= 1.5 * weight.norm() + 1e-5, setting
 
 
 @EVERY
 @pytest.mark.parametrize("what", [torch.nan, torch.inf, -torch.inf])
-@pytest.mark.parametrize("setting", range(2))
-def test_a_weight_that_is_not_finite_is_refused(name: str, what: float, setting: int) -> None:
+@pytest.mark.parametrize("place", [0, -1])
+def test_a_weight_that_is_not_finite_is_refused(name: str, what: float, place: int) -> None:
     weight = matrix((8, 32))
     weight[2, 5] = what
     with pytest.raises(ReparamError, match="not finite") as caught:
-        transformed(name, leaf(weight), EXTREME[methods()[name].axis][setting])
+        transformed(name, leaf(weight), fitted(name, EXTREME)[place])
     assert "\n" not in str(caught.value)
 
 
@@ -190,7 +195,7 @@ def pruned_leaf(shape: Shape, share: float, seed: int = 3) -> tuple[Sparse, Leaf
 @pytest.mark.parametrize("share", [0.5, 0.97])
 def test_zeros_stay_zero(name: str, shape: Shape, share: float) -> None:
     form, one, mask = pruned_leaf(shape, share)
-    for setting in (weak(name), *EXTREME[methods()[name].axis]):
+    for setting in (weak(name), *fitted(name, EXTREME)):
         made = form.replace("values", transformed(name, one, setting)).stored(torch.float16)
         assert not made.dense()[~mask].any(), setting
         assert torch.equal(unpack(*made.pack()).dense(), made.dense())
@@ -202,18 +207,16 @@ def test_zeros_stay_zero(name: str, shape: Shape, share: float) -> None:
 @pytest.mark.parametrize("group", [None, "tensor", 8, 16, 999])
 @pytest.mark.parametrize("symmetric", [False, True])
 def test_a_grid_is_no_wider_than_its_bits(name: str, shape: Shape, group: int | str | None, symmetric: bool) -> None:
-    setting = BitsSetting(bits=3, group=group, symmetric=symmetric)
-    form = transformed(name, leaf(matrix(shape)), setting)
-    assert isinstance(form, Quantized)
-    assert int(form.codes.max()) < 8
-    assert (form.bits, form.group) == (3, group)
-    values = form.dense()
-    width = group if isinstance(group, int) else shape[1]
-    pieces = values.split(width, 1) if group != "tensor" else [values.reshape(1, -1)]
-    assert all(len(row.unique()) <= 8 for piece in pieces for row in piece)
-    if not isinstance(group, int) or group > shape[1]:
-        whole = transformed(name, leaf(matrix(shape)), setting.model_copy(update={"group": None}))
-        assert group == "tensor" or torch.equal(values, whole.dense())
+    setting = fitting(name, BitsSetting.model_validate({"bits": 3, "group": group, "symmetric": symmetric}))
+    form: Any = transformed(name, leaf(matrix(shape)), setting)
+    values, levels = form.dense(), 2**setting.bits
+    columns = form.group if isinstance(form.group, int) else shape[1]
+    pieces = values.split(columns, 1) if form.group != "tensor" else [values.reshape(1, -1)]
+    assert int(form.codes.max()) < levels
+    assert all(len(row.unique()) <= levels for piece in pieces for row in piece)
+    if isinstance(setting.group, int) and setting.group > shape[1]:
+        rows = transformed(name, leaf(matrix(shape)), setting.model_copy(update={"group": None}))
+        assert torch.equal(values, rows.dense())
 
 
 @of_axis("sparsity")
@@ -264,11 +267,8 @@ def test_rank_then_sparsity_then_bits_compose(
 ) -> None:
     """The mask survives quantization, and the bytes are those of the packed tensors."""
     known, form = statistics(inputs(20)), whole((24, 20))
-    steps = (
-        RankSetting(keep=keep),
-        SparsitySetting(fraction=fraction),
-        BitsSetting(bits=bits, group=8, symmetric=symmetric),
-    )
+    last = fitting(names[2], BitsSetting(bits=bits, group=8, symmetric=symmetric))
+    steps = (RankSetting(keep=keep), SparsitySetting(fraction=fraction), last)
     for name, setting in zip(names, steps, strict=True):
         for one in form.leaves(known):
             form = form.replace(one.path, transformed(name, one, setting))
