@@ -21,7 +21,7 @@ class Codebook(Coded):
     quantization); None where the table's own numbers are the weights.
     """
 
-    form = "codebook"
+    form = "lookup_table"
     file_note = "a table of values, and a scale a group"
 
     def __init__(self, codes: Tensor, table: Tensor, scale: Parametrization | None, group: Group) -> None:

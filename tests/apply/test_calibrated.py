@@ -23,6 +23,9 @@ pytestmark = pytest.mark.usefixtures("own_store")
 NAMES = ["llama", "gpt2", "bert", "t5", "mistral"]
 CALIBRATED = {
     "whitened-svd": "whitened-svd:0.5",
+    "whitened-als": "whitened-als:0.5",
+    "asvd": "asvd:0.5",
+    "low-rank-quantized": "low-rank-quantized:r2",
     "wanda": "wanda:0.5",
     "sparsegpt": "sparsegpt:2:4",
     "gptq": "gptq:3g16",

@@ -9,6 +9,7 @@ from pydantic import Field
 from torch import Tensor
 
 from reparam_core.methods.base import MatrixMethod, Prepared
+from reparam_core.methods.least_squares import alternating
 from reparam_core.methods.settings import RankSetting
 from reparam_core.parametrizations import Dense, Leaf, LowRank
 from reparam_core.registry import register
@@ -42,23 +43,4 @@ class ALS(MatrixMethod):
 
     def rounds(self, w: Tensor, r: int) -> Iterator[tuple[Tensor, Tensor, float]]:
         """U (m, r), V (n, r) and the relative loss ‖W − UVᵀ‖²/‖W‖² after every round, until converged."""
-        generator = torch.Generator().manual_seed(self.seed)
-        v = torch.linalg.qr(torch.randn(w.shape[1], r, generator=generator)).Q
-        total, before = float(w.square().sum()) or 1.0, float("inf")
-        for _ in range(self.iterations):
-            u = _least_squares(v, w.T).T  # argmin_U ‖W − UVᵀ‖
-            v = _least_squares(u, w).T  # argmin_V ‖W − UVᵀ‖
-            loss = float((w - u @ v.T).square().sum()) / total
-            yield u, v, loss
-            if before - loss <= self.tolerance * loss:
-                return
-            before = loss
-
-
-def _least_squares(factor: Tensor, target: Tensor) -> Tensor:
-    """argmin_X ‖factor · X − target‖ by QR, which squares no condition number; (m, r), (m, n) → X (r, n)."""
-    q, upper = torch.linalg.qr(factor)
-    ridge = (torch.finfo(upper.dtype).eps * upper.abs().max()).clamp_min(torch.finfo(upper.dtype).tiny)
-    diagonal = upper.diagonal()
-    diagonal.copy_(torch.where(diagonal.abs() < ridge, ridge, diagonal))  # a rank below r leaves zeros there
-    return torch.linalg.solve_triangular(upper, q.T @ target, upper=True)
+        return alternating(w, r, self.iterations, self.tolerance, self.seed)

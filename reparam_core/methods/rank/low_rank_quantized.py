@@ -1,0 +1,47 @@
+"""A quantized matrix with a low-rank correction of its error in the output's norm (LQER, Zhang et al., 2024; EoRA, Liu et al., 2024)."""
+
+from dataclasses import dataclass
+from typing import Annotated, ClassVar
+
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from reparam_core.methods.base import CalibratedMethod, Prepared
+from reparam_core.methods.grids import fitted, nearest
+from reparam_core.methods.settings import BitsSetting, RankSetting
+from reparam_core.methods.whitening import whitener
+from reparam_core.parametrizations import Dense, Leaf, LowRank, Quantized, Statistics, Sum
+from reparam_core.registry import register
+
+
+@register
+@dataclass(frozen=True)
+class LowRankQuantized(CalibratedMethod):
+    """W ≈ Q + UVᵀ: Q rounded to nearest, UVᵀ the best rank r for min ‖(W − Q)X − UVᵀX‖_F, by the whitened SVD."""
+
+    name: ClassVar[str] = "low-rank-quantized"
+    axis: ClassVar[str] = "rank"
+    summary: ClassVar[str] = "rounds, and two factors correct it"
+    formula: ClassVar[str] = r"W'=Q+UV^\top,\quad \min_{U,V}\lVert (W-Q)X-UV^\top X\rVert_F^2"
+
+    bits: Annotated[int, Field(ge=2, le=8)] = 4
+    group: Annotated[int, Field(ge=1)] = 64
+
+    def prepare_matrix(self, weight: Tensor, statistics: Statistics) -> Prepared:
+        whitened = whitener(statistics)
+        error = (weight - self._rounded(weight).dense()).double()
+        a, sigma, b = torch.linalg.svd(error @ whitened.factor, full_matrices=False)
+        root = sigma.sqrt()
+        left, right = a * root, root[:, None] * (b @ whitened.inverse)
+        return {"left": left.float(), "sigma": sigma.float(), "right": right.float()}
+
+    def at_matrix(self, prepared: Prepared, leaf: Leaf, setting: RankSetting) -> Sum:
+        r = setting.resolve((leaf.weight.shape[0], leaf.weight.shape[1]), prepared["sigma"])
+        correction = LowRank(Dense(prepared["left"][:, :r]), Dense(prepared["right"][:r]))
+        return Sum([self._rounded(leaf.weight.float()), correction])
+
+    def _rounded(self, weight: Tensor) -> Quantized:
+        setting = BitsSetting(bits=self.bits, group=self.group)
+        grid = fitted(weight, setting)
+        return Quantized(nearest(weight, grid, setting), grid.scale, grid.zero, self.bits, self.group)
