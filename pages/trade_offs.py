@@ -23,12 +23,14 @@ from pages.components.controls import (
 from pages.components.history import load_recipe, undo_and_redo
 from pages.components.live import ask, awaited, failed, live
 from pages.components.panels import by_layer, claims_panel, recipe_panel, tasks_panel, text_panel
+from pages.components.progress import with_time_left
 from pages.components.rows import QualityKind, along, family_of, position_of, provenance_of, row_of, scale_of, shown_for
 from pages.components.words import sentence
 from reparam_core import ReparamError
 from reparam_core.data import is_labelled
 from reparam_core.figures.tradeoffs import axis_curve, tradeoff_scatter
 from reparam_core.jobs import LARGE, Details, Explored, Point, Ticket, detailed, explored, measured_so_far, swept
+from reparam_core.jobs.lasting import seconds_at_first
 from reparam_core.models import Model
 from reparam_core.recipes import Recipe
 from reparam_core.registry import AXES
@@ -77,7 +79,10 @@ def head(asked: Asked, doing: DeltaGenerator) -> None:
     model, quality, place = asked.model, asked.quality, st.empty()
     if quality.pending and not (quality.latest or Explored()).points:
         so_far: Explored = quality.latest or Explored()
-        doing.progress(so_far.share or 0.0, so_far.doing or "Measuring …")
+        share, words = so_far.share or 0.0, so_far.doing or "Measuring …"
+        doing.progress(
+            share, with_time_left("quality", words, share, seconds_at_first(model, Recipe.parse(asked.recipe)))
+        )
         with place.container(key="stale"):
             old_figures(model)
         awaited(quality, lambda found: bool(found.points))
@@ -121,7 +126,7 @@ def scatter(asked: Asked, kind: QualityKind) -> go.Figure | None:
         st.caption("The charts appear with the first setting that is fully measured.")
         return None
     rows, canonical = [row_of(one, kind) for one in points], Recipe.parse(asked.recipe).canonical
-    return tradeoff_scatter(rows, canonical, scale_of(points[0], kind), provenance_of(asked.model, [shown_for(points)]),
+    return tradeoff_scatter(rows, canonical, scale_of(points[0], kind), provenance_of(asked.model, [shown_for(points)], canonical),
                             asked.baseline.recipe if asked.baseline.pinned else None)  # fmt: skip
 
 
@@ -133,7 +138,7 @@ def curve(asked: Asked, axis: str, kind: QualityKind) -> go.Figure | None:
     canonical = Recipe.parse(asked.recipe).canonical
     family = family_of(canonical, axis)
     curves = [(scale_of(some[0], kind), along(family, some, kind)) for some in shown]
-    provenance = provenance_of(asked.model, [shown_for(some) for some in shown])
+    provenance = provenance_of(asked.model, [shown_for(some) for some in shown], canonical)
     return axis_curve(family.along, curves, position_of(canonical, family), provenance)
 
 
@@ -254,10 +259,10 @@ def panels(asked: Asked) -> None:
     """What stands below the charts; only the open panel is drawn."""
     model, recipe = asked.model, asked.recipe
     drawn: dict[str, Callable[[], None]] = {
-        "Text before and after": lambda: text_panel(model, recipe),
-        "By layer": lambda: by_layer(model, asked.details),
-        "Claimed against measured": lambda: claims_panel(model, asked.details),
-        "Tasks": lambda: tasks_panel(model, asked.details, asked.quality),
+        "Text before and after": lambda: text_panel(model, recipe, asked.quality),
+        "By layer": lambda: by_layer(model, recipe, asked.details),
+        "Claimed against measured": lambda: claims_panel(model, recipe, asked.details),
+        "Tasks": lambda: tasks_panel(model, recipe, asked.details, asked.quality),
         "Recipe · Python · command line": lambda: recipe_panel(model, recipe, asked.sources),
     }
     tabs = st.tabs(list(drawn), key="panel", on_change="rerun", bind="query-params")

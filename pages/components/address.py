@@ -7,7 +7,7 @@ from typing import Any
 
 import streamlit as st
 
-from pages.components.history import RANK_UNITS, UNTOUCHED
+from pages.components.history import SPOKEN, UNTOUCHED
 from pages.components.words import source_titles
 
 
@@ -57,7 +57,7 @@ def _same(said: str, value: Any) -> bool:
 
 def _spoken(value: Any) -> str:
     """As its menu shows it."""
-    return RANK_UNITS.get(str(value)) or source_titles([str(value)])[str(value)]
+    return SPOKEN.get(str(value)) or source_titles([str(value)])[str(value)]
 
 
 def _told(key: str, value: Any) -> str:

@@ -9,9 +9,12 @@ from typing import Any, Literal
 import streamlit as st
 
 from pages.components.baseline import Baseline
-from pages.components.words import faster_words, number, source_words, untouched
+from pages.components.calibration import in_domain
+from pages.components.words import faster_words, number, signed, source_words, untouched
 from reparam_core.jobs import Details, Point
 from reparam_core.jobs.exploring import KL_SEQUENCES
+from reparam_core.jobs.transfer import transfer_gap
+from reparam_core.recipes import Recipe
 
 UNITS = {"token": "Next-token accuracy", "masked token": "Masked-word accuracy", "sentence": "Accuracy",
          "answer": "Exact match", "choice": "Right choices"}  # fmt: skip
@@ -63,17 +66,39 @@ def _loss(points: list[Point], baseline: Baseline) -> None:
     point, told = points[0], baseline.beside(points[0])
     delta, colour = (_measuring(baseline) if told is None
                      else _delta(told.delta_nll, told.nll_interval, " nats", "inverse"))  # fmt: skip
+    gap = _transfer(points)
     note = [
-        _state(point.final, point.seen),
+        _state(point.final, point.seen, dated=not gap),  # for two lines, and the card beside it has the date
         *(f"{source_words(other.source)}: {number(other.perplexity)}" for other in points[1:]),
     ]
     tip = (f"exp of the mean of {point.tokens:,} losses on {source_words(point.source)}: {point.convention}. "
            f"The difference to {baseline.name} is in nats, with its 95 % paired interval.")  # fmt: skip
     if point.kl_from_base is not None and not untouched(point):
-        note.append(f"KL from the base {point.kl_from_base:.2g} nats")
-        tip += f" KL from the base is over {KL_SEQUENCES} of the sequences, the first."
+        divergence = f"KL from the base {point.kl_from_base:.2g} nats"
+        note += [] if gap else [divergence]
+        tip += f" {divergence}, over {KL_SEQUENCES} of the sequences, the first."
+    if gap:
+        note.append(gap[0])
+        tip += gap[1]
     same = baseline.same(point)
     _card("Perplexity", number(point.perplexity), None if same else delta, " · ".join(note), colour, tip)
+
+
+def _transfer(points: list[Point]) -> tuple[str, str] | None:
+    """How much more a calibrated setting costs outside of what it was calibrated on; where just one of two texts is that."""
+    recipe = Recipe.parse(points[0].recipe)
+    texts = [one for one in points if not one.labelled]
+    domains = {in_domain(recipe.calibration.text, one.source): one for one in texts}
+    if not recipe.reads or len(texts) != 2 or set(domains) != {True, False}:
+        return None
+    outside, inside = domains[False], domains[True]
+    gap = transfer_gap(outside, inside)
+    names = " − ".join(source_words(one.source).removeprefix("the ") for one in (outside, inside))
+    between = f", 95 % interval {signed(gap.interval[0])} to {signed(gap.interval[1])}" if gap.interval else ""
+    tip = (f" The transfer gap is the loss in nats that the setting adds to the base's on {source_words(outside.source)}, "
+           f"less what it adds on {source_words(inside.source)}, whose kind of text "
+           f"{source_words(recipe.calibration.text)} holds: what was fitted to one text does not carry over whole{between}.")  # fmt: skip
+    return f"transfer gap {signed(gap.value)} nats: {names}", tip
 
 
 def _delta(value: float, interval: Any, unit: str, colour: Colour) -> tuple[str, Colour]:
@@ -86,11 +111,13 @@ def _delta(value: float, interval: Any, unit: str, colour: Colour) -> tuple[str,
     return f"{value:+.2g}{unit} ({low:+.2g} to {high:+.2g})", colour
 
 
-def _state(final: bool, seen: float) -> str:
+def _state(final: bool, seen: float, dated: bool = True) -> str:
     """Estimate, measured, or stored with its date."""
     if not final:
         return "○ estimate"
-    return f"◷ stored {datetime.fromtimestamp(seen):%d %b %H:%M}" if seen else "● measured"
+    if not seen:
+        return "● measured"
+    return f"◷ stored{datetime.fromtimestamp(seen): %d %b %H:%M}" if dated else "◷ stored"
 
 
 def _size(point: Point, baseline: Baseline, source_bits: int | None) -> None:

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import Field, dataclass, fields
-from typing import Annotated, Any, Literal, cast, get_args, get_origin, get_type_hints
+from dataclasses import dataclass
+from typing import Any
 
 import streamlit as st
+from streamlit.delta_generator import DeltaGenerator
 
 from pages.components.baseline import Baseline
+from pages.components.calibration import calibration_note, pick_calibration
 from pages.components.history import (
-    GROUPS,
     KEPT,
-    RANK_UNITS,
+    SHARE,
     TEXT,
     UNTOUCHED,
     back_to_sliders,
@@ -24,6 +25,7 @@ from pages.components.history import (
     unfolded,
 )
 from pages.components.live import ask, failed, live
+from pages.components.more import explained, more_of
 from pages.components.places import IN_BLOCKS, KINDS, Place
 from pages.components.words import recipe_words, source_titles
 from reparam_core import ReparamError
@@ -47,6 +49,7 @@ SOURCES = {
 }
 SUFFIXES = {"causal": (".txt", ".csv"), "masked": (".txt",), "classification": (".csv",), "seq2seq": (".csv",)}
 OTHER = "another …"
+MORE = ":material/more_horiz:"  # as the label it has no chevron: where drawing is slow, a click on one shuts what it opened
 QUICK = 10.0  # seconds that a model may take to load without being asked for
 
 
@@ -165,6 +168,7 @@ class Axis:
     tip: str
     setting: Callable[[int], dict[str, Any]]
     note: Callable[[Model, Place], str] = lambda _model, _place: ""
+    rests: Callable[[], str] = lambda: ""  # what is meant in the slider's place
 
 
 def _rank_setting(position: int) -> dict[str, Any]:
@@ -172,7 +176,14 @@ def _rank_setting(position: int) -> dict[str, Any]:
 
 
 def _sparsity_setting(position: int) -> dict[str, Any]:
-    return {"fraction": position / 100}
+    pattern = _pattern()
+    return {"pattern": pattern} if pattern else {"fraction": position / 100}
+
+
+def _pattern() -> str:
+    """2:4 and the like; empty while the slider says how many."""
+    pattern = str(st.session_state.get("sparsity_pattern") or SHARE)
+    return "" if pattern == SHARE else pattern
 
 
 def _bits_setting(position: int) -> dict[str, Any]:
@@ -199,7 +210,7 @@ CONTROLS = (
          "Fewer directions. Below break-even the two factors hold fewer numbers than the matrix, above it more. Try 30.",
          _rank_setting, _break_even_note),
     Axis("sparsity", "Sparsity, % zeroed", range(100), "magnitude", "Blocks",
-         "More zeros: fewer bytes, and no faster product here. Try 50.", _sparsity_setting),
+         "More zeros: fewer bytes, and no faster product here. Try 50.", _sparsity_setting, rests=_pattern),
     Axis("bits", "Bits a number", BIT_WIDTHS, "rtn", "Blocks", "Fewer bits: coarser numbers. Try 4.", _bits_setting),
 )  # fmt: skip
 
@@ -212,14 +223,17 @@ def pick_recipe(model: Model) -> str:
     for axis, column in zip(CONTROLS, st.columns(3), strict=True):
         with column:
             rules.append(_rule(axis, model, bool(typed)))
-    recipe = json.dumps({"rules": [rule for rule in rules if rule]}, sort_keys=True)
+    said: dict[str, Any] = {"rules": [rule for rule in rules if rule]}
+    if not typed and Recipe.parse(said).reads:
+        said["calibration"] = pick_calibration(model)
+    recipe = json.dumps(said, sort_keys=True)
     with st.sidebar, _folded("Recipe as text", TEXT, width="stretch", icon=":material/code:"):
         typed = st.text_input("A recipe as text", key=TEXT, placeholder="svd:0.5 + magnitude:0.5 + rtn:4g64, or JSON",
                               help="While it is filled, it is what counts; clear it to use the sliders.", **KEPT)  # fmt: skip
     if not typed:
         remember()
         return recipe
-    return _typed_recipe(typed)
+    return _typed_recipe(typed, model)
 
 
 @contextmanager
@@ -232,7 +246,7 @@ def _folded(label: str, prefix: str, **options: Any) -> Iterator[None]:
         unfolded(prefix)
 
 
-def _typed_recipe(typed: str) -> str:
+def _typed_recipe(typed: str, model: Model) -> str:
     """The recipe that was typed; while it cannot be read, the one before it stays in force."""
     told, back = st.columns([5, 1], vertical_alignment="center")
     back.button("Back to the sliders", on_click=back_to_sliders)
@@ -241,7 +255,8 @@ def _typed_recipe(typed: str) -> str:
     except ReparamError as error:
         told.error(str(error))
         return str(st.session_state.get("in_force", '{"rules": []}'))
-    told.caption("A recipe from text is in force; the sliders rest.")
+    read = calibration_note(model, recipe)
+    told.caption(f"A recipe from text is in force{f', {read}' if read else ''}; the sliders rest.")
     remember()
     st.session_state["in_force"] = recipe
     return recipe
@@ -256,16 +271,27 @@ def _rule(axis: Axis, model: Model, disabled: bool) -> dict[str, Any] | None:
         chosen = _menu(f"{axis.name}_method", known, axis.method, f"How: {_summaries(axis.name)}")
     with where:
         kind = _menu(f"{axis.name}_where", list(KINDS), axis.place, "Where: which matrices it is applied to.")
-    with more, _folded("", axis.name, icon=":material/more_horiz:", help="More of this method"):
-        own = _more(axis, chosen)
+    with more, _folded(MORE, axis.name, help="More of this method"):
+        told = st.container()
+        own = more_of(axis.name, chosen, model)
         place = Place(kind, _layers(axis, model, kind))
-    at = above.select_slider(f"{axis.label}{axis.note(model, place)}", axis.positions, UNTOUCHED[axis.name],
-                             key=axis.name, help=axis.tip, disabled=disabled, **KEPT,
-                             format_func=lambda one: "untouched" if one == UNTOUCHED[axis.name] else str(one))  # fmt: skip
-    if at == UNTOUCHED[axis.name]:
+    at = _slider(axis, f"{axis.label}{axis.note(model, place)}", above, disabled)
+    setting = axis.setting(at) if at != UNTOUCHED[axis.name] or axis.rests() else None
+    with told:
+        explained(axis.name, chosen, model, place.glob, setting)
+    if setting is None:
         return None
     glob = {} if place.glob is None else {"where": place.glob}
-    return {**glob, axis.name: {"method": chosen, **own, **axis.setting(at)}}
+    return {**glob, axis.name: {"method": chosen, **own, **setting}}
+
+
+def _slider(axis: Axis, label: str, above: DeltaGenerator, disabled: bool) -> int:
+    """Its position; while something else is meant in its place, it rests and says what."""
+    meant, untouched = axis.rests(), UNTOUCHED[axis.name]
+    label = f"{axis.name.capitalize()} {meant}; the slider rests" if meant else label
+    return int(above.select_slider(label, axis.positions, untouched, key=axis.name, help=axis.tip, **KEPT,
+                                   disabled=disabled or bool(meant),
+                                   format_func=lambda one: "untouched" if one == untouched else str(one)))  # fmt: skip
 
 
 def _layers(axis: Axis, model: Model, kind: str) -> tuple[int, int] | None:
@@ -287,51 +313,6 @@ def _menu(key: str, options: list[Any], default: Any, tip: str) -> Any:
 
 def _summaries(axis: str) -> str:
     return "; ".join(f"{name} {one.summary}" for name, one in methods(axis).items())
-
-
-def _more(axis: Axis, chosen: str) -> dict[str, Any]:
-    """What the axis and the chosen method can be told beside the slider."""
-    st.markdown(f"**{chosen}** {methods(axis.name)[chosen].summary}.")
-    MORE[axis.name]()
-    kind = methods(axis.name)[chosen]
-    hints = get_type_hints(kind, include_extras=True)
-    own = {one.name: _field(f"{axis.name}_{chosen}_{one.name}", one, hints[one.name]) for one in fields(kind)}
-    return {one.name: own[one.name] for one in fields(kind) if own[one.name] != one.default}
-
-
-def _field(key: str, field: Field[Any], hint: Any) -> Any:
-    """A control for a field of a method, by its type."""
-    label, default = field.name.replace("_", " ").capitalize(), cast("Any", field.default)
-    plain, least = _plain_type(hint)
-    if get_origin(plain) is Literal:
-        return st.selectbox(label, get_args(plain), get_args(plain).index(default), key=key, **KEPT)
-    if plain is bool:
-        return st.toggle(label, default, key=key, **KEPT)
-    return st.number_input(label, value=default, min_value=type(default)(least), key=key,
-                           format="%g" if plain is float else None, **KEPT)  # fmt: skip
-
-
-def _plain_type(hint: Any) -> tuple[Any, float]:
-    """A field's type without its limits, and the least value that they allow."""
-    if get_origin(hint) is not Annotated:
-        return hint, 0
-    plain, *extras = get_args(hint)
-    limits = [one for extra in extras for one in getattr(extra, "metadata", ())]
-    return plain, next((one.ge for one in limits if hasattr(one, "ge")), 0)
-
-
-def _more_of_rank() -> None:
-    st.selectbox("The slider is a share", list(RANK_UNITS), key="rank_unit", format_func=lambda one: RANK_UNITS[one],
-                 help="Of min(m, n); of mn, so that both factors hold that many; or of Σσ².", **KEPT)  # fmt: skip
-
-
-def _more_of_bits() -> None:
-    st.selectbox("One grid for each", GROUPS, 1, key="bits_group", help="Numbers that share a scale: so many, or all "
-                 "of a row or of the matrix.", **KEPT)  # fmt: skip
-    st.toggle("Symmetric around zero", key="bits_symmetric", help="No zero point: a scale only.", **KEPT)
-
-
-MORE: Mapping[str, Callable[[], None]] = {"rank": _more_of_rank, "sparsity": lambda: None, "bits": _more_of_bits}
 
 
 def read_pinned() -> str | None:

@@ -9,11 +9,20 @@ from typing import Any
 import streamlit as st
 
 from pages.components.places import place_of
-from reparam_core.recipes import Recipe, Step
+from reparam_core.data import own_sources
+from reparam_core.recipes import Calibration, Recipe, Step
 from reparam_core.registry import AXES
 
 RANK_UNITS = {"keep": "of full rank", "parameters": "of the numbers", "energy": "of the energy"}
 GROUPS: list[Any] = [32, 64, 128, "row", "tensor"]
+SHARE = "share"  # of zeros, as the slider says it; else a pattern, with which the slider rests
+PATTERNS = {SHARE: "a share, by the slider", "2:4": "2 of every 4 kept", "4:8": "4 of every 8 kept",
+            "1:4": "1 of every 4 kept"}  # fmt: skip
+STATISTICS = {"one-shot": "of the untouched model", "sequential": "block by block (sequential)"}
+SPOKEN = RANK_UNITS | PATTERNS | STATISTICS  # what menus show in the place of a value
+CALIBRATED_ON = ("mixture", "addresses-train")  # shipped texts of which nothing is scored
+READ: dict[str, tuple[int, ...]] = {"sequences": (16, 32, 64, 128), "length": (128, 256, 512, 1024)}
+CALIBRATION = "calibration_"  # how the keys of its controls begin
 UNTOUCHED = {"rank": 100, "sparsity": 0, "bits": 16}
 TEXT = "recipe"  # the key of the field where a recipe is typed
 KEPT: dict[str, Any] = {"bind": "query-params", "persist_state": "session"}  # in the address, and over pages
@@ -22,7 +31,7 @@ LONGEST = 100  # steps that are remembered
 
 def recipe_keys() -> list[str]:
     """The keys of every control that the recipe is made of."""
-    prefixes = tuple(f"{axis}_" for axis in AXES)
+    prefixes = (CALIBRATION, *(f"{axis}_" for axis in AXES))
     return [str(key) for key in st.session_state if str(key) in (*AXES, TEXT) or str(key).startswith(prefixes)]
 
 
@@ -57,8 +66,8 @@ def restore(state: Mapping[str, Any]) -> None:
 
 
 def is_folded(key: str) -> bool:
-    """Does this control lie in a popover? Sliders, methods and places do not."""
-    return key not in AXES and not key.endswith(("_method", "_where"))
+    """Does this control lie in a popover? Sliders, methods and places do not, nor does the calibration."""
+    return key not in AXES and not key.startswith(CALIBRATION) and not key.endswith(("_method", "_where"))
 
 
 def steady() -> None:
@@ -101,8 +110,9 @@ def load_recipe(recipe: str) -> None:
 
 def controls_of(recipe: str) -> dict[str, Any] | None:
     """The controls that say this recipe; None where none do."""
-    parsed, controls = Recipe.parse(recipe), dict[str, Any]()
-    if parsed.storage is not None:
+    parsed = Recipe.parse(recipe)
+    controls = _controls_of_calibration(parsed.calibration) if parsed.reads else dict[str, Any]()
+    if parsed.storage is not None or controls is None:
         return None
     for rule in parsed.rules:
         place = place_of(rule.where)
@@ -115,12 +125,25 @@ def controls_of(recipe: str) -> dict[str, Any] | None:
     return controls
 
 
+def calibration_texts() -> list[str]:
+    """The shipped ones, and the user's own."""
+    return [*CALIBRATED_ON, *own_sources(".txt")]
+
+
+def _controls_of_calibration(told: Calibration) -> dict[str, Any] | None:
+    known = told.text in calibration_texts() and all(getattr(told, name) in values for name, values in READ.items())
+    if not known or told.offset:
+        return None
+    return {CALIBRATION + name: getattr(told, name) for name in ("text", *READ)}
+
+
 def _controls_of_step(step: Step) -> dict[str, Any] | None:
     """The slider, its menus and the method's own fields; None where the slider has no such position."""
     said = POSITIONS[step.axis](step.setting.model_dump())
     if said is None:
         return None
     own = {f"{step.axis}_{step.method.name}_{name}": value for name, value in step.own_fields().items()}
+    own |= {f"{step.axis}_statistics": step.statistics} if step.method.needs else {}
     return said | own | {f"{step.axis}_method": step.method.name}
 
 
@@ -131,6 +154,8 @@ def _rank_position(setting: Mapping[str, Any]) -> dict[str, Any] | None:
 
 
 def _sparsity_position(setting: Mapping[str, Any]) -> dict[str, Any] | None:
+    if setting["pattern"] is not None:
+        return {"sparsity_pattern": setting["pattern"]} if setting["pattern"] in PATTERNS else None
     position = None if setting["fraction"] is None else _percent(setting["fraction"])
     return None if position is None else {"sparsity": position}
 

@@ -11,6 +11,7 @@ import pandas as pd
 import plotly.graph_objects as go
 import streamlit as st
 
+from pages.components.calibration import calibration_note
 from pages.components.charts import live_chart
 from pages.components.history import KEPT
 from pages.components.live import ask, live
@@ -31,11 +32,15 @@ PROMPTS = {
     "masked": "The film was surprisingly [MASK].",
 }
 EVERY = 1.5  # seconds from one drawing of a panel to the next
+COME = "Computed as soon as the figures above are there …"
 CONTINUED = "The Congress of the United States shall"
 
 
-def text_panel(model: Model, recipe: str) -> None:
-    """What base and setting say to the same prompt, side by side."""
+def text_panel(model: Model, recipe: str, quality: Ticket) -> None:
+    """What base and setting say to the same prompt, side by side.
+
+    Asked for once the figures are there: two that wait for one setting would each make it.
+    """
     if model.objective not in PROMPTS:
         st.caption("This model has no head to say anything with.")
         return
@@ -48,11 +53,19 @@ def text_panel(model: Model, recipe: str) -> None:
                                       help="0 takes the likeliest token each time.", **KEPT)  # fmt: skip
     drawn = seed.number_input("Seed", 0, 10**6, 0, key="say_seed", **KEPT)
     wanted = (model.name, recipe, text, tokens, temperature, drawn)
-    ticket = ask("text", wanted, lambda: conversed(model, recipe, text, tokens, temperature, drawn))
-    live(lambda: _two_texts(ticket, chat), ticket)
+
+    def known() -> Ticket | None:
+        if not (quality.latest or Explored()).points and (quality.pending or quality.error is not None):
+            return None
+        return ask("text", wanted, lambda: conversed(model, recipe, text, tokens, temperature, drawn))
+
+    live(lambda: _two_texts(known(), chat), known(), quality)
 
 
-def _two_texts(ticket: Ticket, chat: bool) -> None:
+def _two_texts(ticket: Ticket | None, chat: bool) -> None:
+    if ticket is None:
+        st.caption(COME)
+        return
     if ticket.error is not None:
         st.error(str(ticket.error))
         return
@@ -72,18 +85,18 @@ def _details(ticket: Ticket) -> Details | None:
         st.error(str(ticket.error))
         return None
     if ticket.pending and ticket.latest in (None, Details()):
-        st.caption("Computed as soon as the figures above are there …")
+        st.caption(COME)
     found: Details | None = ticket.latest
     return found
 
 
-def by_layer(model: Model, ticket: Ticket) -> None:
+def by_layer(model: Model, recipe: str, ticket: Ticket) -> None:
     """What changed, matrix by matrix, and where the bytes lie."""
     left, right = st.columns([3, 2])
     with left:
         live(lambda: _changes(ticket), ticket, every=EVERY)
     with right:
-        live_chart(lambda: _bytes(model, ticket), "bytes-by-kind", ticket, every=EVERY)
+        live_chart(lambda: _bytes(model, recipe, ticket), "bytes-by-kind", ticket, every=EVERY)
 
 
 def _changes(ticket: Ticket) -> None:
@@ -100,11 +113,16 @@ def _changes(ticket: Ticket) -> None:
                  column_config=LAYER_COLUMNS)  # fmt: skip
 
 
-def _bytes(model: Model, ticket: Ticket) -> go.Figure | None:
+def _bytes(model: Model, recipe: str, ticket: Ticket) -> go.Figure | None:
     found: Details | None = ticket.latest
     if found is None or found.sizes is None:
         return None
-    return bytes_by_kind(found.sizes, f"{model.name} · packed file, to the byte")
+    return bytes_by_kind(found.sizes, _told(model.name, "packed file, to the byte", calibration_note(model, recipe)))
+
+
+def _told(*parts: str) -> str:
+    """A provenance of what there is to say."""
+    return " · ".join(one for one in parts if one)
 
 
 LAYER_COLUMNS: dict[str, Any] = {
@@ -118,34 +136,35 @@ LAYER_COLUMNS: dict[str, Any] = {
 }
 
 
-def claims_panel(model: Model, ticket: Ticket) -> None:
+def claims_panel(model: Model, recipe: str, ticket: Ticket) -> None:
     """What theory claims, beside file, memory and clock."""
-    live_chart(lambda: _claims(model, ticket), "claims", ticket, every=EVERY)
+    live_chart(lambda: _claims(model, recipe, ticket), "claims", ticket, every=EVERY)
     st.caption(
         "The forms run with plain torch kernels for now: the clock shows what runs here, not what a special kernel could do."
     )
 
 
-def _claims(model: Model, ticket: Ticket) -> go.Figure | None:
+def _claims(model: Model, recipe: str, ticket: Ticket) -> go.Figure | None:
     found = _details(ticket)
     if found is None or not found.claims:
         return None
     rows = [(one.what, one.ratio, one.kind, one.reason) for one in found.claims]
-    clock = "" if found.timed or found.latency is None else f" · times are estimates from {found.latency['runs']} runs"
-    provenance = f"{model.name} · {found.dtype} · plain torch kernels for now{clock}"
-    return claimed_against_measured(rows, provenance)
+    clock = "" if found.timed or found.latency is None else f"times are estimates from {found.latency['runs']} runs"
+    read = calibration_note(model, recipe)
+    return claimed_against_measured(rows, _told(model.name, found.dtype, "plain torch kernels for now", clock, read))
 
 
-def tasks_panel(model: Model, ticket: Ticket, quality: Ticket) -> None:
+def tasks_panel(model: Model, recipe: str, ticket: Ticket, quality: Ticket) -> None:
     """Task accuracies, and the confusion matrix of a classifier."""
     left, right = st.columns([3, 2])
     with left:
-        live_chart(lambda: _tasks(model, ticket), "tasks", ticket, every=EVERY)
+        live_chart(lambda: _tasks(model, recipe, ticket), "tasks", ticket, every=EVERY)
     with right:
-        live_chart(lambda: _confusion(model, ticket.latest, quality.latest), "confusion", ticket, quality, every=EVERY)
+        live_chart(lambda: _confusion(model, recipe, ticket.latest, quality.latest), "confusion", ticket, quality,
+                   every=EVERY)  # fmt: skip
 
 
-def _tasks(model: Model, ticket: Ticket) -> go.Figure | None:
+def _tasks(model: Model, recipe: str, ticket: Ticket) -> go.Figure | None:
     found = _details(ticket)
     if found is None:
         return None
@@ -153,10 +172,11 @@ def _tasks(model: Model, ticket: Ticket) -> go.Figure | None:
         st.caption("No task suits this model, or they come next." if ticket.pending else "No task suits this model.")
         return None
     counts = "; ".join(f"{name}: {one['n']:,} questions" for name, one in found.tasks.items())
-    return task_bars(list(found.tasks.values()), f"{model.name} · {counts} · {found.dtype}")
+    read = calibration_note(model, recipe, list(found.tasks))
+    return task_bars(list(found.tasks.values()), _told(model.name, counts, read, found.dtype))
 
 
-def _confusion(model: Model, details: Details | None, explored: Explored | None) -> go.Figure | None:
+def _confusion(model: Model, recipe: str, details: Details | None, explored: Explored | None) -> go.Figure | None:
     """Of what the figures above are about, else of the first task whose answers are labels."""
     points = explored.points.values() if explored else ()
     point = next((one for one in points if one.confusion), None)
@@ -167,7 +187,8 @@ def _confusion(model: Model, details: Details | None, explored: Explored | None)
         return _matrix(name, point.confusion or [], point.labels, point.final, provenance)
     if task is None or details is None:
         return None
-    provenance = f"{model.name} · {task['title']}: {task['n']:,} questions · {details.dtype}"
+    counts = f"{task['title']}: {task['n']:,} questions"
+    provenance = _told(model.name, counts, calibration_note(model, recipe), details.dtype)
     return _matrix(task["title"], task["confusion"], task["labels"], task["final"], provenance)
 
 

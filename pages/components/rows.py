@@ -7,18 +7,33 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any, Literal
 
+from pages.components.calibration import calibration_note
 from pages.components.places import place_of
 from pages.components.words import source_words
 from reparam_core.data import own_title
 from reparam_core.figures.tradeoffs import Along, Row, Scale
 from reparam_core.jobs import Point
+from reparam_core.measure.worked import share_of_zeros
 from reparam_core.models import Model
-from reparam_core.recipes import Recipe, Step
+from reparam_core.recipes import Calibration, Recipe, Step
 from reparam_core.search.curves import STEPS
 
 QualityKind = Literal["perplexity", "accuracy"]
-POSITIONS = {"keep": 100, "parameters": 100, "energy": 100, "rank": 1, "fraction": 100, "threshold": 1, "bits": 1}
-UNTOUCHED_AT = {"fraction": 0.0, "threshold": 0.0}  # positions that leave a matrix as it is: the base ends those curves
+POSITIONS = {
+    "keep": 100,
+    "pattern": 100,
+    "parameters": 100,
+    "energy": 100,
+    "rank": 1,
+    "fraction": 100,
+    "threshold": 1,
+    "bits": 1,
+}
+UNTOUCHED_AT = {
+    "fraction": 0.0,
+    "pattern": 0.0,
+    "threshold": 0.0,
+}  # positions that leave a matrix as it is: the base ends those curves
 SWEPT = {axis: Recipe.parse({"rules": [{axis: steps[0]}]}) for axis, steps in STEPS.items()}
 
 
@@ -31,18 +46,27 @@ class Family:
     where: str | None
     step: tuple[tuple[str, Any], ...]  # what else the step says: method, its fields, group …
     storage: str | None
+    calibration: Calibration | None  # None where the step reads none
 
     @property
     def along(self) -> Along:
         """In words, as a chart has it."""
         place = place_of(self.where)
-        told = ", ".join(_field_words(name, value) for name, value in self.step)
-        return Along(self.axis, self.field, f"{place.words if place else self.where} ({told})")
+        told = [_field_words(name, value) for name, value in self.step]
+        told += ["patterns"] if self.field == "pattern" else []
+        drawn = "fraction" if self.field == "pattern" else self.field
+        return Along(self.axis, drawn, f"{place.words if place else self.where} ({', '.join(told)})")
 
 
 def _field_words(name: str, value: Any) -> str:
-    """`svd`, `group 64`, `symmetric`."""
-    return str(value) if name == "method" else name if value is True else f"{name.replace('_', ' ')} {value}"
+    """`svd`, `group 64`, `symmetric`, `sequential`."""
+    return (
+        str(value)
+        if name in ("method", "statistics")
+        else name
+        if value is True
+        else f"{name.replace('_', ' ')} {value}"
+    )
 
 
 def row_of(point: Point, quality: QualityKind) -> Row:
@@ -68,7 +92,7 @@ def family_of(recipe: str, axis: str) -> Family:
     """The curve that a canonical recipe's step on this axis belongs to; the sweep's where it takes none there."""
     parsed = _parsed(recipe)
     known = [found for found in _steps(parsed) if found[1].axis == axis] or _steps(SWEPT[axis])
-    return _family(*known[-1], parsed.storage)
+    return _family(*known[-1], parsed)
 
 
 def position_of(recipe: str, family: Family) -> float | None:
@@ -77,26 +101,40 @@ def position_of(recipe: str, family: Family) -> float | None:
     steps = _steps(parsed)
     if not steps and parsed.storage == family.storage:
         return UNTOUCHED_AT.get(family.field)
-    if len(steps) != 1 or _family(*steps[0], parsed.storage) != family:
+    if len(steps) != 1 or _family(*steps[0], parsed) != family:
         return None
-    return float(POSITIONS[family.field] * getattr(steps[0][1].setting, family.field))
+    setting: Any = steps[0][1].setting
+    place = share_of_zeros(setting) if family.field == "pattern" else getattr(setting, family.field)
+    return float(POSITIONS[family.field] * (place or 0))
 
 
 def along(family: Family, points: Sequence[Point], quality: QualityKind) -> list[Row]:
-    """The settings of one curve, each position once: the base only where no setting of the curve has its place."""
-    places = {position: point for point in sorted(points, key=lambda one: len(_steps(_parsed(one.recipe))))
+    """The settings of one curve, each once: the base only where no setting of the curve has its place."""
+    places = {_place(point, family, position): (position, point)
+              for point in sorted(points, key=lambda one: len(_steps(_parsed(one.recipe))))
               if (position := position_of(point.recipe, family)) is not None}  # fmt: skip
-    return [replace(row_of(point, quality), position=position) for position, point in places.items()]
+    return [replace(row_of(point, quality), position=position) for position, point in places.values()]
 
 
-def provenance_of(model: Model, points: Sequence[Point]) -> str:
-    """Where a chart's numbers come from: every source that it shows, those that were asked alike together."""
+def _place(point: Point, family: Family, position: float) -> Any:
+    """What only one setting of a curve has: its position; among patterns 2:4 and 4:8 share theirs."""
+    return point.recipe if family.field == "pattern" else position
+
+
+def provenance_of(model: Model, points: Sequence[Point], recipe: str | None = None) -> str:
+    """Where a chart's numbers come from: every source that it shows, those that were asked alike together.
+
+    And what the recipe, the points' own unless another is what is looked at, is calibrated on.
+    """
     marked = f", a checkpoint of {model.source_bits} bits" if model.source_bits else ""
     asked: dict[str, list[str]] = {}
     for point in points:
         asked.setdefault(_asked(point), []).append(own_title(point.source) or point.source.rpartition("/")[2])
     sources = "; ".join(f"{' and '.join(names)}: {told}" for told, names in asked.items())
-    return f"{model.name}{marked} · {sources} · {points[0].dtype} · Reparam Explorer"
+    names = [point.source.rpartition("/")[2] for point in points]
+    read = calibration_note(model, recipe or points[0].recipe, names)
+    told = [f"{model.name}{marked}", sources, *([read] if read else []), points[0].dtype, "Reparam Explorer"]
+    return " · ".join(told)
 
 
 def shown_for(points: Sequence[Point]) -> Point:
@@ -121,8 +159,8 @@ def _steps(recipe: Recipe) -> list[tuple[str | None, Step]]:
     return [(rule.where, step) for rule in recipe.rules for step in rule.steps.values() if step]
 
 
-def _family(where: str | None, step: Step, storage: str | None) -> Family:
+def _family(where: str | None, step: Step, recipe: Recipe) -> Family:
     said = step.as_json() | {name: value for name, value in step.setting.model_dump().items() if value is not None}
     field = next(name for name in type(step.setting).choices or ("bits",) if name in said)
     rest = tuple((name, value) for name, value in said.items() if name != field and value is not False)
-    return Family(step.axis, field, where, rest, storage)
+    return Family(step.axis, field, where, rest, recipe.storage, recipe.calibration if step.method.needs else None)

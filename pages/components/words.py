@@ -13,9 +13,10 @@ from reparam_core.data import ENTRIES as TEXTS
 from reparam_core.data import own_title
 from reparam_core.figures.theme import powered
 from reparam_core.jobs import Point
-from reparam_core.recipes import Recipe
+from reparam_core.recipes import Calibration, Recipe, Step
 
 HINT = "Move a slider: 4 bits cost little, 2 bits much"
+USUAL = Calibration()
 SOURCE_WORDS = {
     "addresses": "the addresses",
     "moby-dick": "the novel",
@@ -24,6 +25,8 @@ SOURCE_WORDS = {
     "last-words": "last words",
     "state-capitals": "state capitals",
     "dates": "written dates",
+    "mixture": "the mixture",
+    "addresses-train": "the addresses of the training split",
 }
 
 
@@ -54,13 +57,20 @@ def _source_title(source: str) -> str:
 
 
 def recipe_words(recipe: str) -> str:
-    """`with attention Q/K/V at 50 % of full rank (svd) and all blocks at 4 bits in groups of 64 (rtn)`."""
-    told = []
-    for rule in Recipe.parse(recipe).rules:
+    """`with attention Q/K/V at 50 % of full rank (svd) and all blocks at 4 bits in groups of 64 (gptq, sequential)`."""
+    parsed, told = Recipe.parse(recipe), list[str]()
+    for rule in parsed.rules:
         place = place_of(rule.where)
         where = place.words if place else str(rule.where)
-        told += [f"{where} at {step.setting.told()} ({step.method.name})" for step in rule.steps.values() if step]
-    return "with " + " and ".join(told) if told else "untouched"
+        told += [f"{where} at {step.setting.told()} ({_method_words(step)})" for step in rule.steps.values() if step]
+    other = parsed.calibration.text != USUAL.text and parsed.reads
+    read = f", calibrated on {source_words(parsed.calibration.text)}" if other else ""
+    return "with " + " and ".join(told) + read if told else "untouched"
+
+
+def _method_words(step: Step) -> str:
+    """`wanda, sequential`; the usual statistics need no word."""
+    return step.method.name if step.statistics == "one-shot" else f"{step.method.name}, {step.statistics}"
 
 
 def sentence(name: str, points: list[Point], latency: Mapping[str, Any] | None = None,

@@ -68,7 +68,7 @@ def test_without_a_pinned_setting_all_is_against_the_base() -> None:
     assert "10.0% are right in the base and wrong in this setting" in card(page, "Next-token accuracy").help
     assert card(page, "Perplexity").delta == "+0.4 nats (+0.3 to +0.5)"
     assert any("KL from the base" in one.value for one in page.caption)
-    assert "KL from the base is over 1 of the sequences, the first" in card(page, "Perplexity").help
+    assert "KL from the base 0.2 nats, over 1 of the sequences, the first" in card(page, "Perplexity").help
 
 
 def test_figures_are_told_against_the_pinned_setting() -> None:
@@ -86,6 +86,34 @@ def test_until_the_pinned_setting_is_measured_nothing_stands_in_for_it(others: d
     page = drawn([point("svd:0.5")], Baseline(PINNED, point("rtn:4").recipe, others))
     for label in ("Next-token accuracy", "Perplexity", "File size"):
         assert card(page, label).delta == "measuring the pinned setting …"
+
+
+SOURCES = ("moby-dick", "addresses")
+
+
+def on(recipe: str, **more: Any) -> list[Point]:
+    """A setting on the novel, where it loses most, and on the addresses."""
+    losses = {"moby-dick": (0.9, (0.8, 1.0)), "addresses": (0.4, (0.3, 0.5)), "reviews": (0.5, (0.4, 0.6))}
+    return [point(recipe, source=source, delta_nll=losses[source][0], nll_interval=losses[source][1], **more)
+            for source in more.pop("sources", SOURCES)]  # fmt: skip
+
+
+def test_a_calibrated_setting_has_a_transfer_gap_between_two_domains() -> None:
+    page = drawn(on("wanda:0.5"))
+    assert any("transfer gap +0.5 nats: novel − addresses" in one.value for one in page.caption)
+    tip = card(page, "Perplexity").help
+    assert "95 % interval +0.36 to +0.64" in tip
+    assert "KL from the base 0.2 nats" in tip
+
+
+@pytest.mark.parametrize(("recipe", "sources"), [
+    ("magnitude:0.5", SOURCES), ("wanda:0.5", ("addresses", "reviews")), ("wanda:0.5", ("addresses",)),
+    ('{"rules": [{"bits": {"method": "gptq", "bits": 4}}], "calibration": {"text": "own-12ab34cd-Mine.txt"}}', SOURCES),
+])  # fmt: skip
+def test_there_is_no_gap_without_calibration_or_between_texts_of_one_domain(
+    recipe: str, sources: tuple[str, ...]
+) -> None:
+    assert not any("transfer gap" in one.value for one in drawn(on(recipe, sources=sources)).caption)
 
 
 def test_tips_say_what_is_scored() -> None:

@@ -1,5 +1,7 @@
 """Points as charts take them: which settings make a curve, and where a chart's numbers come from."""
 
+from typing import Any
+
 import pytest
 
 from pages.components.rows import along, family_of, position_of, provenance_of, row_of, shown_for
@@ -57,6 +59,29 @@ def test_a_curve_says_what_its_settings_share(recipe: str, axis: str, told: str)
     assert family_of(canonical(recipe), axis).along.where == told
 
 
+def read(recipe: str, **calibration: Any) -> str:
+    """The recipe with another calibration."""
+    return Recipe.parse(Recipe.parse(recipe).as_json() | {"calibration": calibration}).canonical
+
+
+def test_a_curve_joins_only_what_is_calibrated_alike() -> None:
+    every = ["base", "wanda:0.2", "wanda:0.5", "wanda:0.7@sequential", read("wanda:0.9", text="addresses-train")]
+    points = [point(one) for one in every]
+    places = {one: {row.position for row in along(family_of(canonical(one), "sparsity"), points, "perplexity")}
+              for one in every[2:]}  # fmt: skip
+    assert list(places.values()) == [{0.0, 20.0, 50.0}, {0.0, 70.0}, {0.0, 90.0}]
+    assert family_of(canonical(every[3]), "sparsity").along.where == "all blocks (wanda, sequential)"
+
+
+def test_patterns_have_a_curve_of_their_own_at_their_share_of_zeros() -> None:
+    every = ["base", "magnitude:0.5", "magnitude:2:4", "magnitude:4:8", "magnitude:1:4", "wanda:2:4"]
+    family = family_of(canonical("magnitude:2:4"), "sparsity")
+    rows = along(family, [point(one) for one in every], "perplexity")
+    assert sorted((row.short, row.position) for row in rows) == [
+        ("base", 0.0), ("magnitude:1:4", 75.0), ("magnitude:2:4", 50.0), ("magnitude:4:8", 50.0)]  # fmt: skip
+    assert (family.along.field, family.along.where) == ("fraction", "all blocks (magnitude, patterns)")
+
+
 def test_intervals_stand_around_the_quality_itself() -> None:
     row = row_of(point("svd:0.5", 0.0, accuracy=0.3, accuracy_interval=(-0.15, -0.05)), "accuracy")
     assert (row.low, row.quality, row.high) == pytest.approx((0.25, 0.3, 0.35))
@@ -81,3 +106,11 @@ def test_a_measured_point_speaks_for_a_chart() -> None:
     estimate, measured = point("svd:0.5", final=False, answers=96), point("base")
     assert shown_for([estimate, measured]) is measured
     assert "estimate from 96 tokens" in provenance_of(load("embedded-decoder"), [shown_for([estimate])])
+
+
+def test_provenance_says_what_is_calibrated_on_and_what_is_of_its_domain() -> None:
+    model, both = load("embedded-decoder"), [point("base"), point("base", source="addresses")]
+    assert "calibrated" not in provenance_of(model, both)
+    told = provenance_of(model, both, read("wanda:0.5", sequences=32, length=256))
+    assert "calibrated on 32 × 256 tokens of the mixture (in domain: addresses; out of it: moby-dick)" in told
+    assert "calibrated on 64 × 512 tokens" in provenance_of(model, [point("gptq:4g64")])

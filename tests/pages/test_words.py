@@ -11,6 +11,7 @@ from pages.components.words import (
     apart,
     faster_words,
     number,
+    recipe_words,
     sentence,
     signed,
     source_titles,
@@ -36,6 +37,15 @@ def test_a_difference_has_two_digits_and_a_sign(value: float, told: str) -> None
     (36.5, 41.3, "36.5 → 41.3"), (36.46, 36.5, "36.46 → 36.50"), (36.461, 36.462, "36.461 → 36.462")])  # fmt: skip
 def test_two_numbers_are_told_apart(before: float, after: float, told: str) -> None:
     assert apart(before, after) == told
+
+
+@pytest.mark.parametrize(("recipe", "told"), [
+    ("wanda:0.5@sequential", "with all blocks at 50 % zeros (wanda, sequential)"),
+    ("magnitude:2:4", "with all blocks at 2 of every 4 kept (magnitude)"),
+    ('{"rules": [{"bits": {"method": "gptq", "bits": 4}}], "calibration": {"text": "addresses-train"}}',
+     "with all blocks at 4 bits, one grid a row (gptq), calibrated on the addresses of the training split")])  # fmt: skip
+def test_a_recipe_says_what_is_unusual_of_its_calibration(recipe: str, told: str) -> None:
+    assert recipe_words(recipe) == told
 
 
 SPEED = {"speed": {"prefill": {"ratio": 1.234, "ci95": [1.1, 1.36]}, "decode": {"ratio": 0.953, "ci95": [0.91, 1.02]}}}

@@ -1,0 +1,87 @@
+"""What data-aware methods are calibrated on: its controls, what it is called, and which texts are of its domain."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import streamlit as st
+
+from pages.components.history import CALIBRATION, KEPT, READ, calibration_texts
+from pages.components.words import source_titles, source_words
+from reparam_core.data import ENTRIES as TEXTS
+from reparam_core.data import TABLES, calibration
+from reparam_core.errors import ReparamError
+from reparam_core.models import Model
+from reparam_core.recipes import Calibration, Recipe
+
+USUAL = Calibration()
+# What is scored and stands, in another split, in what is calibrated on; of one's own texts nothing is known.
+HOLDS = {"mixture": {"addresses", "last-words", "reviews", "movie-reviews"},
+         "addresses-train": {"addresses", "last-words"}}  # fmt: skip
+HELP = ("Methods that look at data measure a matrix's inputs on this text. What is scored must not stand in it: the "
+        "shipped ones are kept apart. Try the addresses alone: better on addresses, worse on the novel.")  # fmt: skip
+SHIPPED = {*TEXTS, *TABLES}
+_amounts: dict[tuple[str, Calibration], tuple[int, int]] = {}
+
+
+def pick_calibration(model: Model) -> dict[str, Any]:
+    """Text and amount in the sidebar, as a recipe has them."""
+    texts = calibration_texts()
+    titles = source_titles(texts)
+    with st.sidebar:
+        text = st.selectbox("Calibrated on", texts, key=f"{CALIBRATION}text", format_func=titles.__getitem__, help=HELP,
+                            **KEPT)  # fmt: skip
+        columns = st.columns(2)
+        amount = {name: _amount(column, name) for column, name in zip(columns, READ, strict=True)}
+        picked = {"text": text, **amount}
+        _fewer(model, Calibration(**picked))
+    return picked
+
+
+def _amount(column: Any, name: str) -> int:
+    """How many sequences, or their length."""
+    tip = {"sequences": "How many are read: more take longer and are less by chance.", "length": "Of each, in tokens."}
+    usual = READ[name].index(getattr(USUAL, name))
+    return int(column.selectbox(name.capitalize(), READ[name], usual, key=CALIBRATION + name, help=tip[name], **KEPT))
+
+
+def _fewer(model: Model, asked: Calibration) -> None:
+    """A text or a model that is too short gives less than was asked for."""
+    count, length = amount_of(model, asked)
+    if (count, length) != (asked.sequences, asked.length):
+        st.caption(f"Read are {count} × {length} tokens: no more is to be had of this text and model.")
+
+
+def amount_of(model: Model, asked: Calibration) -> tuple[int, int]:
+    """How many sequences of how many tokens are really read; what cannot be read is told where it is asked for."""
+    name = (model.sha256, asked)
+    if name not in _amounts:
+        try:
+            ids = calibration(model, asked.text, asked.sequences, asked.length, asked.offset).ids
+        except ReparamError:
+            return asked.sequences, asked.length
+        _amounts[name] = (ids.shape[0], ids.shape[1])
+    return _amounts[name]
+
+
+def in_domain(text: str, source: str) -> bool | None:
+    """Is what is scored of the domain of what was calibrated on? None where that is not known."""
+    known = HOLDS.get(text)
+    if known is None:
+        return None
+    return True if source in known else False if source in SHIPPED else None
+
+
+def calibration_note(model: Model, recipe: str, sources: Sequence[str] = ()) -> str:
+    """`calibrated on 64 × 512 tokens of the mixture (in domain: addresses; out of it: moby-dick)`; empty where none is read."""
+    parsed = Recipe.parse(recipe)
+    if not parsed.reads:
+        return ""
+    count, length = amount_of(model, parsed.calibration)
+    text = parsed.calibration.text
+    domains = {"in domain": True, "out of it": False}
+    told = [f"{words}: {' and '.join(found)}" for words, whether in domains.items()
+            if (found := [one for one in sources if in_domain(text, one) is whether])]  # fmt: skip
+    domain = f" ({'; '.join(told)})" if told else ""
+    return f"calibrated on {count} × {length} tokens of {source_words(text)}{domain}"

@@ -1,0 +1,112 @@
+"""What a method is and can be told beside its slider: formula, paper, the numbers of a matrix, its own fields."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping
+from dataclasses import Field, fields
+from typing import Annotated, Any, Literal, cast, get_args, get_origin, get_type_hints
+
+import streamlit as st
+
+from pages.components.history import CALIBRATION, GROUPS, KEPT, PATTERNS, RANK_UNITS, READ, SHARE, STATISTICS
+from reparam_core.jobs.lasting import seconds_to_read
+from reparam_core.measure.worked import first_matrix, worked
+from reparam_core.methods.base import Method
+from reparam_core.methods.settings import SETTINGS
+from reparam_core.models import Model
+from reparam_core.recipes import Calibration
+from reparam_core.registry import methods
+
+POSITIVE = 1e-6  # stands for a limit that is itself not allowed
+
+
+def more_of(axis: str, chosen: str, model: Model) -> dict[str, Any]:
+    """What the axis and the chosen method can be told beside the slider, as a step of a recipe has it."""
+    kind = methods(axis)[chosen]
+    AXIS_OPTIONS[axis]()
+    hints = get_type_hints(kind, include_extras=True)
+    own = {one.name: _field(f"{axis}_{chosen}_{one.name}", one, hints[one.name]) for one in fields(kind)}
+    how = _statistics(axis, model) if kind.needs else {}
+    return {one.name: own[one.name] for one in fields(kind) if own[one.name] != one.default} | how
+
+
+def explained(axis: str, chosen: str, model: Model, where: str | None, setting: Mapping[str, Any] | None) -> None:
+    """The method's formula, where it is from, and its letters for the first matrix that it is applied to."""
+    kind = methods(axis)[chosen]
+    st.markdown(f"**{chosen}** {kind.summary}. :gray[{paper_of(kind)}]")
+    if kind.formula:
+        st.latex(rf"\begin{{gathered}}{kind.formula}\end{{gathered}}")
+    found = first_matrix(model, where)
+    if found is not None:
+        role, shape = found
+        told = f": {worked(shape, SETTINGS[axis].model_validate(setting))}" if setting else ""
+        st.caption(f"{role} is m × n = {shape[0]:,} × {shape[1]:,}{told}.")
+
+
+def paper_of(kind: type[Method]) -> str:
+    """The first line of the method's file, which names the paper."""
+    return (inspect.getdoc(inspect.getmodule(kind)) or "").partition("\n")[0]
+
+
+def _statistics(axis: str, model: Model) -> dict[str, Any]:
+    """How the inputs' statistics are gathered, and how long that takes."""
+    how = st.selectbox("Statistics of the inputs", list(STATISTICS), key=f"{axis}_statistics",
+                       format_func=STATISTICS.__getitem__, help="Of the untouched model, all blocks at once; or behind the "
+                       "compressed blocks before each, as SparseGPT and GPTQ have it.", **KEPT)  # fmt: skip
+    amount = {name: st.session_state.get(CALIBRATION + name) for name in READ}
+    asked = Calibration(**{name: value for name, value in amount.items() if value})
+    lasts = duration(seconds_to_read(model, asked, how))
+    often = "once; after that every position is quick" if how == "one-shot" else "for every setting that is new"
+    st.caption(f"Reading the calibration text takes about {lasts}, {often}.")
+    return {} if how == "one-shot" else {"statistics": how}
+
+
+def duration(seconds: float) -> str:
+    """`40 s`, `3 min`."""
+    return f"{max(1, round(seconds))} s" if seconds < 90 else f"{round(seconds / 60)} min"
+
+
+def _field(key: str, field: Field[Any], hint: Any) -> Any:
+    """A control for a field of a method, by its type."""
+    label, default = field.name.replace("_", " ").capitalize(), cast("Any", field.default)
+    plain, least, most = _plain_type(hint)
+    if get_origin(plain) is Literal:
+        return st.selectbox(label, get_args(plain), get_args(plain).index(default), key=key, **KEPT)
+    if plain is bool:
+        return st.toggle(label, default, key=key, **KEPT)
+    limits = {"min_value": plain(least), "max_value": None if most is None else plain(most)}
+    return st.number_input(label, value=default, key=key, format="%g" if plain is float else None, **limits, **KEPT)
+
+
+def _plain_type(hint: Any) -> tuple[Any, float, float | None]:
+    """A field's type without its limits, and the least and the greatest value that they allow."""
+    if get_origin(hint) is not Annotated:
+        return hint, 0, None
+    plain, *extras = get_args(hint)
+    limits = [one for extra in extras for one in getattr(extra, "metadata", ())]
+    least = next((one.ge for one in limits if hasattr(one, "ge")), None)
+    above = next((one.gt for one in limits if hasattr(one, "gt")), None)
+    most = next((one.le for one in limits if hasattr(one, "le")), None)
+    return plain, (least or 0) if above is None else above + POSITIVE, most
+
+
+def _more_of_rank() -> None:
+    st.selectbox("The slider is a share", list(RANK_UNITS), key="rank_unit", format_func=lambda one: RANK_UNITS[one],
+                 help="Of min(m, n); of mn, so that both factors hold that many; or of Σσ².", **KEPT)  # fmt: skip
+
+
+def _more_of_sparsity() -> None:
+    st.selectbox("How many are zeroed", list(PATTERNS), key="sparsity_pattern", format_func=PATTERNS.__getitem__,
+                 help="With a pattern every few neighbours in a row keep as many, and the slider rests. Hardware for "
+                 f"sparse products takes 2:4. Back with “{PATTERNS[SHARE]}”.", **KEPT)  # fmt: skip
+
+
+def _more_of_bits() -> None:
+    st.selectbox("One grid for each", GROUPS, 1, key="bits_group", help="Numbers that share a scale: so many, or all "
+                 "of a row or of the matrix.", **KEPT)  # fmt: skip
+    st.toggle("Symmetric around zero", key="bits_symmetric", help="No zero point: a scale only.", **KEPT)
+
+
+AXIS_OPTIONS: Mapping[str, Callable[[], None]] = {
+    "rank": _more_of_rank, "sparsity": _more_of_sparsity, "bits": _more_of_bits}  # fmt: skip

@@ -1,0 +1,33 @@
+"""How long calibration is said to take follows what is read, and is of the right order."""
+
+import time
+
+from reparam_core.apply import apply
+from reparam_core.jobs.lasting import seconds_at_first, seconds_to_read
+from reparam_core.models import load
+from reparam_core.recipes import Calibration, Recipe
+
+
+def test_twice_as_much_takes_twice_as_long() -> None:
+    model = load("embedded-decoder")
+    one, two = (seconds_to_read(model, Calibration(sequences=count), "one-shot") for count in (16, 32))
+    assert two == 2 * one
+    assert seconds_to_read(model, Calibration(length=512), "one-shot") == seconds_to_read(
+        model, Calibration(length=1024), "one-shot"), "the model has 512 positions"  # fmt: skip
+
+
+def test_a_recipe_takes_what_its_steps_read() -> None:
+    model = load("embedded-decoder")
+    assert seconds_at_first(model, Recipe.parse("magnitude:0.5")) == 0
+    once, behind = (seconds_at_first(model, Recipe.parse(one)) for one in ("wanda:0.5", "wanda:0.5@sequential"))
+    assert 0 < once < behind
+    assert seconds_at_first(model, Recipe.parse("wanda:0.5 + gptq:4g64@sequential")) == once + behind
+
+
+def test_what_is_said_is_of_the_right_order(own_store: None) -> None:
+    """A factor of eight: other machines, and whatever else this one does."""
+    model, asked = load("embedded-decoder"), {"sequences": 16, "length": 256}
+    recipe = Recipe.parse(Recipe.parse("wanda:0.5").as_json() | {"calibration": asked})
+    started = time.perf_counter()
+    apply(model, recipe)
+    assert 1 / 8 < (time.perf_counter() - started) / seconds_at_first(model, recipe) < 8

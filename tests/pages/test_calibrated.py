@@ -1,0 +1,143 @@
+"""Data-aware methods on the page: what they read, how it is gathered, patterns, progress, and mistakes in place."""
+
+import json
+
+import pytest
+from streamlit.testing.v1 import AppTest
+
+from pages.components import progress
+from pages.components.more import duration, paper_of
+from pages.components.progress import with_time_left
+from reparam_core.recipes import Recipe
+from reparam_core.registry import methods
+from tests.pages.conftest import Open, settled
+from tests.pages.test_trade_offs import misread, sentence, slider
+
+FEW = {"calibration_sequences": "16", "calibration_length": "128"}
+
+
+@pytest.fixture(autouse=True)
+def no_sweep(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a page sweeps by itself is tested on its own."""
+    monkeypatch.setattr("pages.trade_offs.curve_recipes", lambda *_: [Recipe.parse("rtn:8g64").canonical])
+
+
+def menu(page: AppTest, key: str) -> object:
+    return next((one for one in page.selectbox if one.key == key), None)
+
+
+def recipe_of(page: AppTest) -> dict[str, object]:
+    """As the panel shows it."""
+    found: dict[str, object] = json.loads(next(one.value for one in page.code if one.language == "json"))
+    return found
+
+
+def footers(page: AppTest) -> str:
+    return " ".join(json.loads(one.proto.spec)["layout"]["meta"]["provenance"] for one in page.get("plotly_chart"))
+
+
+def test_only_what_reads_text_asks_on_which(opened: Open) -> None:
+    page = opened("trade_offs", sparsity="50", panel="Recipe · Python · command line", **FEW)
+    assert menu(page, "calibration_text") is None
+    next(one for one in page.selectbox if one.key == "sparsity_method").set_value("wanda")
+    page = settled(page.run())
+    assert "all blocks at 50 % zeros (wanda) takes" in sentence(page)
+    assert recipe_of(page)["calibration"] == {"sequences": 16, "length": 128}
+    assert "calibrated on 16 × 128 tokens of the mixture (in domain: addresses; out of it: moby-dick)" in footers(page)
+    assert any("transfer gap" in one.value for one in page.caption)
+    menu(page, "calibration_text").set_value("addresses-train")
+    page = settled(page.run())
+    assert "calibrated on the addresses of the training split" in sentence(page)
+    page.button(key="undo").click()
+    page = settled(page.run())
+    assert menu(page, "calibration_text").value == "mixture"
+    page.button(key="undo").click()
+    page = settled(page.run())
+    assert menu(page, "calibration_text") is None
+    assert "(magnitude)" in sentence(page)
+
+
+def test_a_link_brings_statistics_pattern_and_calibration(opened: Open) -> None:
+    page = opened("trade_offs", sparsity_method="wanda", sparsity_pattern="2 of every 4 kept", calibration_length="128",
+                  calibration_text="Addresses of the training split", calibration_sequences="16",
+                  sparsity_statistics="block by block (sequential)", panel="Recipe · Python · command line")  # fmt: skip
+    assert not misread(page)
+    assert recipe_of(page) == {
+        "version": 1, "calibration": {"text": "addresses-train", "sequences": 16, "length": 128},
+        "rules": [{"sparsity": {"method": "wanda", "pattern": "2:4", "statistics": "sequential"}}]}  # fmt: skip
+    assert "all blocks at 2 of every 4 kept (wanda, sequential)" in sentence(page)
+
+
+def test_with_a_pattern_the_slider_rests_and_says_so(opened: Open) -> None:
+    page = opened("trade_offs", sparsity="30")
+    menu(page, "sparsity_pattern").set_value("2:4")
+    page = settled(page.run())
+    assert "2 of every 4 kept (magnitude)" in sentence(page)
+    assert slider(page, "sparsity").disabled
+    assert slider(page, "sparsity").label == "Sparsity 2:4; the slider rests"
+    titles = " ".join(json.loads(one.proto.spec)["layout"]["title"]["text"] for one in page.get("plotly_chart"))
+    assert "(magnitude, patterns)" in titles.replace("<br>", " ")
+    menu(page, "sparsity_pattern").set_value("share")
+    page = settled(page.run())
+    assert "30 % zeros" in sentence(page)
+    assert not slider(page, "sparsity").disabled
+
+
+def test_what_is_scored_is_not_calibrated_on(opened: Open) -> None:
+    recipe = '{"rules": [{"sparsity": {"method": "wanda", "fraction": 0.5}}], "calibration": {"text": "addresses"}}'
+    page = opened("trade_offs", recipe=recipe)
+    assert not page.exception
+    assert any("tokens in a row that quality is measured on" in one.value for one in page.error)
+
+
+@pytest.mark.parametrize(("parameters", "told"), [
+    ({"recipe": "wanda:t0.01"}, "no threshold on the weights"),
+    ({"recipe": "magnitude:0.5@sequential"}, "unknown field"),
+    ({"model": "embedded-encoder", "bits": "4", "bits_method": "gptq", "bits_where": "Embedding"}, "multiplies nothing"),
+    ({"sparsity": "50", "sparsity_magnitude_scope": "model", "bits": "4", "bits_method": "gptq",
+      "bits_statistics": "block by block (sequential)"}, "looks at the whole model"),
+])  # fmt: skip
+def test_what_a_method_does_not_take_is_a_message_in_place(opened: Open, parameters: dict[str, str], told: str) -> None:
+    page = opened("trade_offs", **parameters, **FEW)
+    assert not page.exception
+    assert any(told in one.value for one in page.error), [one.value for one in page.error]
+
+
+@pytest.mark.parametrize("name", list(methods()))
+def test_every_method_has_its_formula_its_source_and_numbers(opened: Open, name: str) -> None:
+    kind = methods()[name]
+    assert kind.formula
+    assert paper_of(kind).endswith(".")
+    if name in ("svd", "wanda", "rtn"):
+        position = {"rank": "50", "sparsity": "50", "bits": "4"}[kind.axis]
+        page = opened("trade_offs", **{kind.axis: position, f"{kind.axis}_method": name}, **FEW)
+        assert any(kind.formula in one.value for one in page.get("latex"))
+        assert any(paper_of(kind) in one.value for one in page.markdown)
+        assert any("layers.0.attention.q is m × n = 256 × 256: " in one.value for one in page.caption)
+
+
+def test_the_text_panel_waits_for_the_figures(opened: Open) -> None:
+    """Two jobs that wait for one setting would each make it: an error is told once, and nothing is written."""
+    page = opened("trade_offs", recipe="svd:r300")
+    assert sum("full rank" in one.value for one in page.error) == 1
+    assert "text" not in page.session_state["asked"]
+
+
+@pytest.mark.parametrize(("seconds", "told"), [(0.2, "1 s"), (42, "42 s"), (130, "2 min"), (605, "10 min")])
+def test_a_duration_is_told_roughly(seconds: float, told: str) -> None:
+    assert duration(seconds) == told
+
+
+def test_time_left_is_expected_first_and_then_measured(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [100.0]
+    monkeypatch.setattr(progress.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(progress.st, "session_state", {})
+    assert with_time_left("quality", "Reading 0", 0.0, 60.0) == "Reading 0, about 60 s left"
+    now[0] += 10
+    assert with_time_left("quality", "Reading 16", 0.25, 60.0) == "Reading 16, about 30 s left"
+    assert with_time_left("quality", "Preparing a", 0.0) == "Preparing a"
+    now[0] += 1
+    assert with_time_left("quality", "Preparing b", 0.5) == "Preparing b"
+    assert with_time_left("quality", "Reading 0", 0.0, 60.0) == "Reading 0, about 60 s left", (
+        "another setting begins anew"
+    )
