@@ -173,18 +173,24 @@ class Walk:
         self._states: list[tuple[Tensor, tuple[Any, ...], dict[str, Any]]] = []  # a batch: hidden states, the rest
         self._first: _Block | None = None
 
-    def blocks(self) -> Iterator[_Block]:
-        """Every block, once those before it are as they will stay: each is advanced over when the next is asked for."""
+    def blocks(self) -> Iterator[_Block | None]:
+        """Every block, once those before it are as they will stay: each is advanced over when the next is asked for.
+
+        None between two batches: a place to pause, or to stop.
+        """
         self._learn_calls(self.layers)
         for index, block in enumerate(self.layers):
             if index == 0 or _stack(self.layers[index - 1]) != _stack(block):
-                self._enter(block)
+                yield from self._enter(block)
             yield block
-            self._advance(block)
+            if block is not self.layers[-1]:
+                yield from self._advance(block)
 
-    def statistics(self, block: _Block, roles: Iterable[str]) -> dict[str, Statistics]:
-        """Of the inputs of these matrices of the block."""
+    def statistics(self, block: _Block, roles: Iterable[str]) -> Generator[None, None, dict[str, Statistics]]:
+        """Of the inputs of these matrices of the block, with a place to pause after every batch."""
         wanted = _readers(self.model, roles)
+        if not wanted:
+            return {}
         seen: dict[str, Tensor] = {}
         with _watching(self.module, wanted, lambda path, x: seen.update({path: x})):
             self._run(block, 0)
@@ -195,6 +201,7 @@ class Walk:
                        lambda path, x: sums.setdefault(path, _Sums.empty(x.shape[-1])).add(x)):  # fmt: skip
             for index in range(len(self.batches)):
                 self._run(block, index)
+                yield
         kept = {path: one.statistics(f"{block.path} of {id(self)}") for path, one in sums.items()}
         return {role: kept[owner] for path, owner in owners.items() for role in wanted[path]}
 
@@ -206,7 +213,7 @@ class Walk:
                 hooks.callback(one.register_forward_pre_hook(partial(_learn, block), with_kwargs=True).remove)
             _read(self.model, self.module, self.batches[0])
 
-    def _enter(self, block: _Block) -> None:
+    def _enter(self, block: _Block) -> Iterator[None]:
         """The hidden states before the first block of a stack, batch by batch."""
         self._first, self._states = block, []
 
@@ -221,6 +228,7 @@ class Walk:
             for ids in self.batches:
                 with suppress(_EnoughError):
                     _read(self.model, self.module, ids)
+                yield
 
     def _run(self, block: _Block, index: int) -> Tensor:
         """The block's answer for one batch."""
@@ -233,9 +241,10 @@ class Walk:
             answer = self.module.get_submodule(block.path)(hidden, *given, **called)
         return answer[0] if isinstance(answer, tuple) else answer
 
-    def _advance(self, block: _Block) -> None:
+    def _advance(self, block: _Block) -> Iterator[None]:
         for index, (_, rest, named) in enumerate(self._states):
             self._states[index] = (self._run(block, index), rest, named)
+            yield
 
 
 def _own(block: Any, first: Any, batch: Any, count: int) -> Any:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Generator, Iterator, Mapping
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 
@@ -22,6 +22,7 @@ from reparam_core.recipes import Recipe, Step
 from reparam_core.statistics import Walk, layer_of, one_shot
 from reparam_core.store import key
 
+T = TypeVar("T")
 Progress = Callable[[float, str], None]
 Applying = Generator[tuple[float, str], None, Setting]
 Making = Generator[tuple[float, str], None, dict[str, Parametrization]]
@@ -127,20 +128,34 @@ def _in_order(work: Work, plan: Plan, read: Sequences) -> Making:
         raise ReparamError("A step that looks at the whole model at once cannot go block by block.",
                            "Take the scope matrix or layer beside sequential statistics.")  # fmt: skip
     forms: dict[str, Parametrization] = {}
-    walk = Walk(work.model, structural_clone(work.model.module), read)
-    for index, block in enumerate(walk.blocks()):
-        yield (
-            index / len(walk.layers),
-            f"Compressing {block.layer}: reading the calibration text behind the blocks before it",
-        )
+    walk, done = Walk(work.model, structural_clone(work.model.module), read), 0
+    for block in walk.blocks():
+        share = done / len(walk.layers)
+        if block is None:
+            yield share, "Reading the calibration text behind what is compressed"
+            continue
         mine = {role: steps for role, steps in plan.items() if layer_of(role) == block.layer}
         asked = [role for role, steps in mine.items() if any(_reads(step, "sequential") for step in steps.values())]
-        work.known["sequential"] = walk.statistics(block, asked)
+        gathering = walk.statistics(block, asked)
+        work.known["sequential"] = yield from _paced(gathering, share, f"Reading the calibration text in {block.layer}")
+        yield share, f"Compressing {block.layer}"
         made = side_by_side(work, mine)
         work.model.install(walk.module, made)
         forms |= made
+        done += 1
     outside = {role: steps for role, steps in plan.items() if role not in forms}
     return forms | transformed(work, outside, torch.float32)
+
+
+def _paced(gathering: Generator[None, None, T], share: float, what: str) -> Generator[tuple[float, str], None, T]:
+    """Every pause says how far the whole is."""
+    while True:
+        try:
+            next(gathering)
+        except StopIteration as ended:
+            found: T = ended.value
+            return found
+        yield share, what
 
 
 def _steps(plan: Plan) -> Iterator[Step]:
