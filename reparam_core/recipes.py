@@ -290,9 +290,12 @@ def short_rules(text: str) -> list[dict[str, Any]]:
 def _short_step(part: str) -> tuple[str, dict[str, Any]]:
     said, _, how = part.partition("@")
     name, _, value = said.partition(":")
+    wrong = ReparamError(f"'{part}' is no step of a recipe.", f"Write 'base', or steps like '{EXAMPLE}'.")
     if not name or (":" in said) != bool(value) or ("@" in part and not how):
-        raise ReparamError(f"'{part}' is no step of a recipe.", f"Write 'base', or steps like '{EXAMPLE}'.")
+        raise wrong
     kind = method(name)
+    if not value and (kind.axis != "bits" or len(kind.widths) > 1):  # one that has one width needs no setting
+        raise wrong
     found = PATTERNS[kind.axis].fullmatch(value)
     if not found:
         raise ReparamError(f"'{value}' is no setting for {name}.", f"Write {EXAMPLES[kind.axis]}.")

@@ -56,7 +56,7 @@ RECIPES = {
     "magnitude:1": "less than 1",
     "magnitude:1.5": "less than 1",
     "magnitude:-0.5": "no setting for magnitude",
-    "rtn:1": "greater than or equal to 2",
+    "rtn:1": "It takes 2 to 8",
     "rtn:17": "less than or equal to 8",
     "rtn:4g0": "greater than or equal to 1",
     "frobnicate:3": "Unknown",

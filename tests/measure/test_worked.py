@@ -5,6 +5,7 @@ import torch
 
 from reparam_core.measure.worked import first_matrix, share_of_zeros, worked
 from reparam_core.models import load
+from reparam_core.methods.settings import SparsitySetting
 from reparam_core.parametrizations import Leaf
 from reparam_core.recipes import Recipe, Step
 
@@ -29,7 +30,8 @@ def test_zeros_are_those_of_the_form(recipe: str, zeros: int) -> None:
     form = step.method.at(step.method.prepare({"w": leaf}), {"w": leaf}, step.setting)["w"]
     assert int((form.dense() == 0).sum()) == zeros
     assert worked((24, 40), step.setting).startswith(f"{zeros} of mn = 960 numbers are zero")
-    assert share_of_zeros(step.setting) == zeros / 960  # type: ignore[arg-type]
+    assert isinstance(step.setting, SparsitySetting)
+    assert share_of_zeros(step.setting) == zeros / 960
 
 
 @pytest.mark.parametrize(("recipe", "grids", "of"), [("rtn:3g16", 72, 16), ("rtn:3", 24, 40), ("rtn:3t", 1, 960)])
