@@ -4,8 +4,8 @@ import pytest
 import torch
 
 from reparam_core.measure.worked import first_matrix, share_of_zeros, worked
-from reparam_core.models import load
 from reparam_core.methods.settings import SparsitySetting
+from reparam_core.models import load
 from reparam_core.parametrizations import Leaf
 from reparam_core.recipes import Recipe, Step
 

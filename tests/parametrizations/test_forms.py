@@ -190,7 +190,9 @@ def test_a_packed_form_that_lacks_a_tensor_says_which(case: Case, data: st.DataO
 
 
 def test_an_unknown_form_names_the_known_ones() -> None:
-    with pytest.raises(ReparamError, match=r"Unknown form of a weight: 'tucker'\. Known: .*dense, lookup_table, low_rank"):
+    with pytest.raises(
+        ReparamError, match=r"Unknown form of a weight: 'tucker'\. Known: .*dense, lookup_table, low_rank"
+    ):
         unpack({"form": "tucker"}, {})
 
 
