@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from reparam_core.data import Sequences
 from reparam_core.errors import ReparamError
 from reparam_core.models import Model
+from reparam_core.models.model import structural_clone
 from reparam_core.parametrizations import Statistics
 from reparam_core.store import key, store
 
@@ -80,11 +81,12 @@ def _gather(model: Model, missing: Mapping[str, str], calibration: Sequences) ->
         if path == last:
             raise _EnoughError
 
-    with _watching(model.module, missing, add):
+    watched = structural_clone(model.module)  # others read with the shared base while this pauses
+    with _watching(watched, missing, add):
         for index, ids in enumerate(calibration.ids.split(BATCH)):
             yield index * BATCH / count, f"Reading the calibration text: {index * BATCH} of {count} sequences"
             with suppress(_EnoughError):
-                _read(model, model.module, ids)
+                _read(model, watched, ids)
     for path, name in missing.items():
         store().save_tensors(name, sums[path].tensors())
 
@@ -106,8 +108,9 @@ def _owners(model: Model, roles: Iterable[str], calibration: Sequences) -> dict[
     """role → the module that stands for all which read the very same input, in the order of use; by a few tokens."""
     wanted = _readers(model, roles)
     seen: dict[str, Tensor] = {}  # held, so that no other tensor gets the place of one that is gone
-    with _watching(model.module, wanted, lambda path, x: seen.setdefault(path, x) is None):
-        _read(model, model.module, calibration.ids[:1, :FEW])
+    watched = structural_clone(model.module)
+    with _watching(watched, wanted, lambda path, x: seen.setdefault(path, x) is None):
+        _read(model, watched, calibration.ids[:1, :FEW])
     first: dict[int, str] = {}
     return {role: first.setdefault(id(x), path) for path, x in seen.items() for role in wanted[path]}
 

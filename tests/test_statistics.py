@@ -133,6 +133,20 @@ def test_progress_of_a_pass_rises(folder: Path) -> None:
     assert told[1][1] == "Reading the calibration text: 4 of 9 sequences"
 
 
+@pytest.mark.parametrize("name", ["llama", "t5"])
+def test_the_shared_base_is_read_by_others_meanwhile(name: str, model: Model) -> None:
+    """A pass over calibration text pauses: who reads with the base then is neither stopped nor counted."""
+    places = of_blocks(model)
+    expected, rows = answer(model.module, read().ids), captured(model.module, list(places.values()), read().ids)
+    work = one_shot(model, places, read())
+    next(work)
+    next(work)
+    assert torch.equal(answer(model.module, read().ids), expected)
+    found = gathered(work)
+    for role, path in places.items():
+        agrees(found[role], rows[path])
+
+
 @pytest.mark.parametrize("name", ["llama", "bert"])
 def test_what_is_only_looked_up_has_no_inputs(name: str, model: Model) -> None:
     """A tied embedding has: as the head it is multiplied with."""
