@@ -222,7 +222,7 @@ def page() -> None:
     """Controls → recipe → jobs → figures."""
     read_address()
     take_own_source()
-    title, state, buttons = st.columns([3, 5, 4], vertical_alignment="center")
+    title, state, buttons = st.columns([2.4, 6, 3.2], vertical_alignment="center")
     title.title("Trade-offs")
     doing, told = state.empty(), st.container()
     model = pick_model()

@@ -68,7 +68,7 @@ def _loss(points: list[Point], baseline: Baseline) -> None:
                      else _delta(told.delta_nll, told.nll_interval, " nats", "inverse"))  # fmt: skip
     gap = _transfer(points)
     note = [
-        _state(point.final, point.seen, dated=not gap),  # for two lines, and the card beside it has the date
+        _state(point.final, point.seen)[0 : 1 if gap else None],  # the card beside it has the words
         *(f"{source_words(other.source)}: {number(other.perplexity)}" for other in points[1:]),
     ]
     tip = (f"exp of the mean of {point.tokens:,} losses on {source_words(point.source)}: {point.convention}. "
@@ -98,6 +98,8 @@ def _transfer(points: list[Point]) -> tuple[str, str] | None:
     tip = (f" The transfer gap is the loss in nats that the setting adds to the base's on {source_words(outside.source)}, "
            f"less what it adds on {source_words(inside.source)}, whose kind of text "
            f"{source_words(recipe.calibration.text)} holds: what was fitted to one text does not carry over whole{between}.")  # fmt: skip
+    if gap.interval and gap.interval[0] <= 0 <= gap.interval[1]:
+        return f"no significant transfer gap: {names}", tip
     return f"transfer gap {signed(gap.value)} nats: {names}", tip
 
 
@@ -111,13 +113,11 @@ def _delta(value: float, interval: Any, unit: str, colour: Colour) -> tuple[str,
     return f"{value:+.2g}{unit} ({low:+.2g} to {high:+.2g})", colour
 
 
-def _state(final: bool, seen: float, dated: bool = True) -> str:
+def _state(final: bool, seen: float) -> str:
     """Estimate, measured, or stored with its date."""
     if not final:
         return "○ estimate"
-    if not seen:
-        return "● measured"
-    return f"◷ stored{datetime.fromtimestamp(seen): %d %b %H:%M}" if dated else "◷ stored"
+    return f"◷ stored {datetime.fromtimestamp(seen):%d %b %H:%M}" if seen else "● measured"
 
 
 def _size(point: Point, baseline: Baseline, source_bits: int | None) -> None:

@@ -28,6 +28,10 @@ def more_of(axis: str, chosen: str, model: Model) -> dict[str, Any]:
     hints = get_type_hints(kind, include_extras=True)
     own = {one.name: _field(f"{axis}_{chosen}_{one.name}", one, hints[one.name]) for one in fields(kind)}
     how = _statistics(axis, model) if kind.needs else {}
+    if not kind.instant:
+        st.caption(
+            "It solves every setting by itself: one that is new takes a while, one that is known is there at once."
+        )
     return {one.name: own[one.name] for one in fields(kind) if own[one.name] != one.default} | how
 
 
@@ -57,7 +61,7 @@ def _statistics(axis: str, model: Model) -> dict[str, Any]:
     amount = {name: st.session_state.get(CALIBRATION + name) for name in READ}
     asked = Calibration(**{name: value for name, value in amount.items() if value})
     lasts = duration(seconds_to_read(model, asked, how))
-    often = "once; after that every position is quick" if how == "one-shot" else "for every setting that is new"
+    often = "once" if how == "one-shot" else "for every setting that is new"
     st.caption(f"Reading the calibration text takes about {lasts}, {often}.")
     return {} if how == "one-shot" else {"statistics": how}
 

@@ -26,7 +26,7 @@ SOURCE_WORDS = {
     "state-capitals": "state capitals",
     "dates": "written dates",
     "mixture": "the mixture",
-    "addresses-train": "the addresses of the training split",
+    "addresses-train": "training addresses",
 }
 
 
@@ -35,6 +35,8 @@ SOURCE_TITLES = {  # in a menu, where the titles of tables, which are questions,
     "last-words": "Last words",
     "state-capitals": "State capitals",
     "dates": "Written dates",
+    "addresses-train": "Training addresses",
+    "mixture": "A mixture of texts",
 }
 
 
@@ -62,15 +64,16 @@ def recipe_words(recipe: str) -> str:
     for rule in parsed.rules:
         place = place_of(rule.where)
         where = place.words if place else str(rule.where)
-        told += [f"{where} at {step.setting.told()} ({_method_words(step)})" for step in rule.steps.values() if step]
-    other = parsed.calibration.text != USUAL.text and parsed.reads
-    read = f", calibrated on {source_words(parsed.calibration.text)}" if other else ""
-    return "with " + " and ".join(told) + read if told else "untouched"
+        told += [f"{where} at {step.setting.told()} ({_method_words(step, parsed.calibration)})"
+                 for step in rule.steps.values() if step]  # fmt: skip
+    return "with " + " and ".join(told) if told else "untouched"
 
 
-def _method_words(step: Step) -> str:
-    """`wanda, sequential`; the usual statistics need no word."""
-    return step.method.name if step.statistics == "one-shot" else f"{step.method.name}, {step.statistics}"
+def _method_words(step: Step, calibration: Calibration) -> str:
+    """`wanda, sequential, calibrated on training addresses`; what is usual needs no word."""
+    how = [] if step.statistics == "one-shot" else [step.statistics]
+    other = step.method.needs and calibration.text != USUAL.text
+    return ", ".join([step.method.name, *how, *([f"calibrated on {source_words(calibration.text)}"] if other else [])])
 
 
 def sentence(name: str, points: list[Point], latency: Mapping[str, Any] | None = None,

@@ -47,7 +47,7 @@ def test_only_what_reads_text_asks_on_which(opened: Open) -> None:
     assert any("transfer gap" in one.value for one in page.caption)
     menu(page, "calibration_text").set_value("addresses-train")
     page = settled(page.run())
-    assert "calibrated on the addresses of the training split" in sentence(page)
+    assert "(wanda, calibrated on training addresses)" in sentence(page)
     page.button(key="undo").click()
     page = settled(page.run())
     assert menu(page, "calibration_text").value == "mixture"
@@ -59,13 +59,13 @@ def test_only_what_reads_text_asks_on_which(opened: Open) -> None:
 
 def test_a_link_brings_statistics_pattern_and_calibration(opened: Open) -> None:
     page = opened("trade_offs", sparsity_method="wanda", sparsity_pattern="2 of every 4 kept", calibration_length="128",
-                  calibration_text="Addresses of the training split", calibration_sequences="16",
+                  calibration_text="Training addresses", calibration_sequences="16",
                   sparsity_statistics="block by block (sequential)", panel="Recipe · Python · command line")  # fmt: skip
     assert not misread(page)
     assert recipe_of(page) == {
         "version": 1, "calibration": {"text": "addresses-train", "sequences": 16, "length": 128},
         "rules": [{"sparsity": {"method": "wanda", "pattern": "2:4", "statistics": "sequential"}}]}  # fmt: skip
-    assert "all blocks at 2 of every 4 kept (wanda, sequential)" in sentence(page)
+    assert "all blocks at 2 of every 4 kept (wanda, sequential, calibrated on training addresses)" in sentence(page)
 
 
 def test_with_a_pattern_the_slider_rests_and_says_so(opened: Open) -> None:

@@ -43,7 +43,7 @@ def test_two_numbers_are_told_apart(before: float, after: float, told: str) -> N
     ("wanda:0.5@sequential", "with all blocks at 50 % zeros (wanda, sequential)"),
     ("magnitude:2:4", "with all blocks at 2 of every 4 kept (magnitude)"),
     ('{"rules": [{"bits": {"method": "gptq", "bits": 4}}], "calibration": {"text": "addresses-train"}}',
-     "with all blocks at 4 bits, one grid a row (gptq), calibrated on the addresses of the training split")])  # fmt: skip
+     "with all blocks at 4 bits, one grid a row (gptq, calibrated on training addresses)")])  # fmt: skip
 def test_a_recipe_says_what_is_unusual_of_its_calibration(recipe: str, told: str) -> None:
     assert recipe_words(recipe) == told
 
