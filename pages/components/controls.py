@@ -16,6 +16,7 @@ from pages.components.baseline import Baseline
 from pages.components.calibration import calibration_note, pick_calibration
 from pages.components.history import (
     KEPT,
+    ROW,
     SHARE,
     TEXT,
     UNTOUCHED,
@@ -25,7 +26,7 @@ from pages.components.history import (
     unfolded,
 )
 from pages.components.live import ask, failed, live
-from pages.components.more import explained, more_of
+from pages.components.more import GROUP, explained, fit_to, more_of
 from pages.components.places import IN_BLOCKS, KINDS, Place
 from pages.components.words import recipe_words, source_titles
 from reparam_core import ReparamError
@@ -35,12 +36,12 @@ from reparam_core.jobs.exploring import LENGTH
 from reparam_core.measure.evaluation import evaluation
 from reparam_core.measure.spectra import break_even
 from reparam_core.measure.tasks import tasks_of
+from reparam_core.methods.base import Method
 from reparam_core.models import ENTRIES, Fit, Model, fit, load, loaded
 from reparam_core.recipes import Recipe, Rule
 from reparam_core.registry import methods
 from reparam_core.store import store_warning
 
-BIT_WIDTHS = [2, 3, 4, 5, 6, 7, 8, 16]
 SOURCES = {
     "causal": ("addresses", "moby-dick", "reviews", "movie-reviews", "last-words", "state-capitals"),
     "masked": ("reviews", "addresses"),  # the embedded encoder was pretrained on the novel
@@ -162,7 +163,7 @@ class Axis:
 
     name: str
     label: str
-    positions: Sequence[int]
+    positions: Callable[[type[Method]], Sequence[int]]
     method: str
     place: str
     tip: str
@@ -187,9 +188,10 @@ def _pattern() -> str:
 
 
 def _bits_setting(position: int) -> dict[str, Any]:
-    group = st.session_state.get("bits_group", 64)
-    return {"bits": position} | ({} if group == "row" else {"group": group}) | (
-        {"symmetric": True} if st.session_state.get("bits_symmetric") else {})  # fmt: skip
+    group = st.session_state.get("bits_group", GROUP)
+    kind = methods("bits")[st.session_state["bits_method"]]
+    symmetric = kind.symmetric and st.session_state.get("bits_symmetric")
+    return {"bits": position} | ({} if group == ROW else {"group": group}) | ({"symmetric": True} if symmetric else {})
 
 
 def _break_even_note(model: Model, place: Place) -> str:
@@ -206,12 +208,13 @@ def _break_even_note(model: Model, place: Place) -> str:
 
 
 CONTROLS = (
-    Axis("rank", "Rank kept, %", range(1, 101), "svd", "Q/K/V",
+    Axis("rank", "Rank kept, %", lambda _: range(1, 101), "svd", "Q/K/V",
          "Fewer directions. Below break-even the two factors hold fewer numbers than the matrix, above it more. Try 30.",
          _rank_setting, _break_even_note),
-    Axis("sparsity", "Sparsity, % zeroed", range(100), "magnitude", "Blocks",
+    Axis("sparsity", "Sparsity, % zeroed", lambda _: range(100), "magnitude", "Blocks",
          "More zeros: fewer bytes, and no faster product here. Try 50.", _sparsity_setting, rests=_pattern),
-    Axis("bits", "Bits a number", BIT_WIDTHS, "rtn", "Blocks", "Fewer bits: coarser numbers. Try 4.", _bits_setting),
+    Axis("bits", "Bits a number", lambda kind: [*kind.widths, UNTOUCHED["bits"]], "rtn", "Blocks",
+         "Fewer bits: coarser numbers. Try 4. Some methods have one width alone.", _bits_setting),
 )  # fmt: skip
 
 
@@ -275,7 +278,7 @@ def _rule(axis: Axis, model: Model, disabled: bool) -> dict[str, Any] | None:
         told = st.container()
         own = more_of(axis.name, chosen, model)
         place = Place(kind, _layers(axis, model, kind))
-    at = _slider(axis, f"{axis.label}{axis.note(model, place)}", above, disabled)
+    at = _slider(axis, chosen, f"{axis.label}{axis.note(model, place)}", above, disabled)
     setting = axis.setting(at) if at != UNTOUCHED[axis.name] or axis.rests() else None
     with told:
         explained(axis.name, chosen, model, place.glob, setting)
@@ -285,11 +288,13 @@ def _rule(axis: Axis, model: Model, disabled: bool) -> dict[str, Any] | None:
     return {**glob, axis.name: {"method": chosen, **own, **setting}}
 
 
-def _slider(axis: Axis, label: str, above: DeltaGenerator, disabled: bool) -> int:
+def _slider(axis: Axis, chosen: str, label: str, above: DeltaGenerator, disabled: bool) -> int:
     """Its position; while something else is meant in its place, it rests and says what."""
     meant, untouched = axis.rests(), UNTOUCHED[axis.name]
+    positions = axis.positions(methods(axis.name)[chosen])
+    fit_to(positions, axis.name)
     label = f"{axis.name.capitalize()} {meant}; the slider rests" if meant else label
-    return int(above.select_slider(label, axis.positions, untouched, key=axis.name, help=axis.tip, **KEPT,
+    return int(above.select_slider(label, positions, untouched, key=axis.name, help=axis.tip, **KEPT,
                                    disabled=disabled or bool(meant),
                                    format_func=lambda one: "untouched" if one == untouched else str(one)))  # fmt: skip
 

@@ -10,11 +10,13 @@ import streamlit as st
 
 from pages.components.places import place_of
 from reparam_core.data import own_sources
+from reparam_core.methods.base import Method
 from reparam_core.recipes import Calibration, Recipe, Step
 from reparam_core.registry import AXES
 
 RANK_UNITS = {"keep": "of full rank", "parameters": "of the numbers", "energy": "of the energy"}
-GROUPS: list[Any] = [32, 64, 128, "row", "tensor"]
+ROW = "row"  # a grid each, which a recipe does not name
+GROUPS: list[Any] = [32, 64, 128, ROW, "tensor"]
 SHARE = "share"  # of zeros, as the slider says it; else a pattern, with which the slider rests
 PATTERNS = {SHARE: "a share, by the slider", "2:4": "2 of every 4 kept", "4:8": "4 of every 8 kept",
             "1:4": "1 of every 4 kept"}  # fmt: skip
@@ -125,6 +127,12 @@ def controls_of(recipe: str) -> dict[str, Any] | None:
     return controls
 
 
+def groups_of(kind: type[Method]) -> list[Any]:
+    """What shares a grid, as far as a method of the bits axis can be told."""
+    known = kind.groups
+    return [one for one in GROUPS if known is None or (None if one == ROW else one) in known]
+
+
 def calibration_texts() -> list[str]:
     """The shipped ones, and the user's own."""
     return [*CALIBRATED_ON, *own_sources(".txt")]
@@ -140,7 +148,7 @@ def _controls_of_calibration(told: Calibration) -> dict[str, Any] | None:
 def _controls_of_step(step: Step) -> dict[str, Any] | None:
     """The slider, its menus and the method's own fields; None where the slider has no such position."""
     said = POSITIONS[step.axis](step.setting.model_dump())
-    if said is None:
+    if said is None or ("bits_group" in said and said["bits_group"] not in groups_of(type(step.method))):
         return None
     own = {f"{step.axis}_{step.method.name}_{name}": value for name, value in step.own_fields().items()}
     own |= {f"{step.axis}_statistics": step.statistics} if step.method.needs else {}
@@ -161,10 +169,7 @@ def _sparsity_position(setting: Mapping[str, Any]) -> dict[str, Any] | None:
 
 
 def _bits_position(setting: Mapping[str, Any]) -> dict[str, Any] | None:
-    group = setting["group"] or "row"
-    if group not in GROUPS:
-        return None
-    return {"bits": setting["bits"], "bits_group": group, "bits_symmetric": setting["symmetric"]}
+    return {"bits": setting["bits"], "bits_group": setting["group"] or ROW, "bits_symmetric": setting["symmetric"]}
 
 
 def _percent(share: float) -> int | None:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import Field, fields
 from typing import Annotated, Any, Literal, cast, get_args, get_origin, get_type_hints
 
 import streamlit as st
 
-from pages.components.history import CALIBRATION, GROUPS, KEPT, PATTERNS, RANK_UNITS, READ, SHARE, STATISTICS
+from pages.components.history import CALIBRATION, KEPT, PATTERNS, RANK_UNITS, READ, SHARE, STATISTICS, groups_of
 from reparam_core.jobs.lasting import seconds_to_read
 from reparam_core.measure.worked import first_matrix, worked
 from reparam_core.methods.base import Method
@@ -18,13 +18,14 @@ from reparam_core.models import Model
 from reparam_core.recipes import Calibration
 from reparam_core.registry import methods
 
+GROUP = 64  # numbers under one scale, where nothing else is said
 POSITIVE = 1e-6  # stands for a limit that is itself not allowed
 
 
 def more_of(axis: str, chosen: str, model: Model) -> dict[str, Any]:
     """What the axis and the chosen method can be told beside the slider, as a step of a recipe has it."""
     kind = methods(axis)[chosen]
-    AXIS_OPTIONS[axis]()
+    AXIS_OPTIONS[axis](kind)
     hints = get_type_hints(kind, include_extras=True)
     own = {one.name: _field(f"{axis}_{chosen}_{one.name}", one, hints[one.name]) for one in fields(kind)}
     how = _statistics(axis, model) if kind.needs else {}
@@ -95,22 +96,33 @@ def _plain_type(hint: Any) -> tuple[Any, float, float | None]:
     return plain, (least or 0) if above is None else above + POSITIVE, most
 
 
-def _more_of_rank() -> None:
+def _more_of_rank(_kind: type[Method]) -> None:
     st.selectbox("The slider is a share", list(RANK_UNITS), key="rank_unit", format_func=lambda one: RANK_UNITS[one],
                  help="Of min(m, n); of mn, so that both factors hold that many; or of Σσ².", **KEPT)  # fmt: skip
 
 
-def _more_of_sparsity() -> None:
+def _more_of_sparsity(_kind: type[Method]) -> None:
     st.selectbox("How many are zeroed", list(PATTERNS), key="sparsity_pattern", format_func=PATTERNS.__getitem__,
                  help="With a pattern every few neighbours in a row keep as many, and the slider rests. Hardware for "
                  f"sparse products takes 2:4. Back with “{PATTERNS[SHARE]}”.", **KEPT)  # fmt: skip
 
 
-def _more_of_bits() -> None:
-    st.selectbox("One grid for each", GROUPS, 1, key="bits_group", help="Numbers that share a scale: so many, or all "
-                 "of a row or of the matrix.", **KEPT)  # fmt: skip
-    st.toggle("Symmetric around zero", key="bits_symmetric", help="No zero point: a scale only.", **KEPT)
+def _more_of_bits(kind: type[Method]) -> None:
+    known = groups_of(kind)
+    fit_to(known, "bits_group")
+    st.selectbox("One grid for each", known, known.index(GROUP) if GROUP in known else 0, key="bits_group",
+                 help="Numbers that share a scale: so many, or all of a row or of the matrix.", **KEPT)  # fmt: skip
+    if kind.symmetric:
+        st.toggle("Symmetric around zero", key="bits_symmetric", help="No zero point: a scale only.", **KEPT)
 
 
-AXIS_OPTIONS: Mapping[str, Callable[[], None]] = {
+def fit_to(options: Sequence[Any], key: str) -> None:
+    """Before a control is drawn: what another method took and this one does not gives way to the nearest, or the first."""
+    value = st.session_state.get(key)
+    if value is not None and value not in options:
+        numbers = [one for one in options if isinstance(one, int) and isinstance(value, int)]
+        st.session_state[key] = min(numbers, key=lambda one: abs(one - value), default=options[0])
+
+
+AXIS_OPTIONS: Mapping[str, Callable[[type[Method]], None]] = {
     "rank": _more_of_rank, "sparsity": _more_of_sparsity, "bits": _more_of_bits}  # fmt: skip

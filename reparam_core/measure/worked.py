@@ -48,7 +48,7 @@ def _bits(shape: Shape, setting: BitsSetting) -> str:
     rows, groups = grid_shape(shape, setting.group)
     codes = -(-shape[0] * shape[1] * setting.bits // 8)
     group = group_columns(shape, setting.group) * (shape[0] // rows)
-    return (f"b = {setting.bits}: 2ᵇ = {2**setting.bits} codes, {codes:,} bytes for all, and {rows * groups:,} grids of "
+    return (f"b = {setting.bits}: up to 2ᵇ = {2**setting.bits} codes, {codes:,} bytes at most, and {rows * groups:,} grids of "
             f"{group:,} numbers each; {2 * shape[0] * shape[1]:,} bytes as float16")  # fmt: skip
 
 

@@ -30,6 +30,7 @@ class Method(ABC):
     instant: ClassVar[bool] = True  # False where `at` iterates for every setting
     caches: ClassVar[bool] = True  # False where `prepare` has nothing to keep
     widths: ClassVar[tuple[int, ...]] = tuple(range(2, 9))  # bits that a method of the bits axis can take
+    groups: ClassVar[tuple[int | str | None, ...] | None] = None  # that it can be told; None: any
     symmetric: ClassVar[bool] = False  # does a method of the bits axis have grids without a zero point?
     needs: ClassVar[frozenset[str]] = frozenset()  # what of its inputs' statistics it reads: gram, range, gradients
 

@@ -50,4 +50,5 @@ def _quick(step: Step) -> bool:
 def _positions(step: Step) -> Iterator[dict[str, Any]]:
     said = step.as_json()
     for field in (name for name in POSITIONS if name in said):
-        yield from (said | {field: value} for value in POSITIONS[field])
+        known = [one for one in POSITIONS[field] if field != "bits" or one in step.method.widths]
+        yield from (said | {field: value} for value in known)

@@ -141,3 +141,15 @@ def test_time_left_is_expected_first_and_then_measured(monkeypatch: pytest.Monke
     assert with_time_left("quality", "Reading 0", 0.0, 60.0) == "Reading 0, about 60 s left", (
         "another setting begins anew"
     )
+
+
+def test_a_method_is_offered_what_it_takes(opened: Open) -> None:
+    """Widths and groups of another method give way, so that no choice of a method is a mistake."""
+    page = opened("trade_offs", bits="3", bits_symmetric="true", bits_group="64")
+    assert "3 bits in groups of 64 (rtn)" in sentence(page)
+    for name, told in (("mxfp4", "4 bits in groups of 32 (mxfp4)"), ("binary", "1 bits in groups of 32 (binary)")):
+        next(one for one in page.selectbox if one.key == "bits_method").set_value(name)
+        page = settled(page.run())
+        assert not page.exception
+        assert not page.error, [one.value for one in page.error]
+        assert told in sentence(page)

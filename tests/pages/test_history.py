@@ -74,7 +74,7 @@ def test_a_recipe_of_sliders_is_found_again(
 
 
 def test_what_sliders_cannot_say_is_left_to_text() -> None:
-    for recipe in ("svd:r64", "svd:0.123", "magnitude:t0.01", "rtn:4g48", "wanda:1:2",
+    for recipe in ("svd:r64", "svd:0.123", "magnitude:t0.01", "rtn:4g48", "wanda:1:2", "mxfp4",
                    '{"rules": [{"bits": {"method": "gptq", "bits": 4}}], "calibration": {"offset": 512}}',
                    '{"rules": [{"bits": {"method": "gptq", "bits": 4}}], "calibration": {"sequences": 7}}',
                    '{"rules": [{"bits": {"method": "gptq", "bits": 4}}], "calibration": {"text": "moby-dick"}}',

@@ -28,6 +28,7 @@ class KMeans(MatrixMethod):
     instant: ClassVar[bool] = False
     caches: ClassVar[bool] = False
     widths: ClassVar[tuple[int, ...]] = tuple(range(1, 9))
+    groups: ClassVar[tuple[int | str | None, ...] | None] = (None, PER_TENSOR)
 
     iterations: Annotated[int, Field(ge=1)] = 30
 

@@ -32,6 +32,7 @@ class MXFP4(MatrixMethod):
     )
     caches: ClassVar[bool] = False
     widths: ClassVar[tuple[int, ...]] = (4,)
+    groups: ClassVar[tuple[int | str | None, ...] | None] = (GROUP,)
 
     def prepare_matrix(self, weight: Tensor) -> Prepared:
         return {}
