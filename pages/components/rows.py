@@ -85,7 +85,8 @@ def _interval(point: Point, quality: QualityKind) -> tuple[float, float] | None:
 
 def scale_of(point: Point, quality: QualityKind) -> Scale:
     """Perplexity of a text on a log axis, or the share of right answers."""
-    return Scale(quality, source_words(point.source), quality == "perplexity")
+    chance = point.majority if quality == "accuracy" and point.labelled else None
+    return Scale(quality, source_words(point.source), quality == "perplexity", chance)
 
 
 def family_of(recipe: str, axis: str) -> Family:

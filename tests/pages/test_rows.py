@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from pages.components.rows import along, family_of, position_of, provenance_of, row_of, shown_for
+from pages.components.rows import along, family_of, position_of, provenance_of, row_of, scale_of, shown_for
 from reparam_core.models import load
 from reparam_core.recipes import Recipe
 from tests.pages.points import point
@@ -114,3 +114,9 @@ def test_provenance_says_what_is_calibrated_on_and_what_is_of_its_domain() -> No
     told = provenance_of(model, both, read("wanda:0.5", sequences=32, length=256))
     assert "calibrated on 32 × 256 tokens of the mixture (in domain: addresses; out of it: moby-dick)" in told
     assert "calibrated on 64 × 512 tokens" in provenance_of(model, [point("gptq:4g64")])
+
+
+def test_the_commonest_answer_is_drawn_beside_the_accuracy_of_a_table() -> None:
+    known = point("rtn:4", labelled=True, majority=0.52, unit="sentence")
+    assert scale_of(known, "accuracy").chance == 0.52
+    assert scale_of(known, "perplexity").chance is scale_of(point("rtn:4"), "accuracy").chance is None
