@@ -67,10 +67,9 @@ def _loss(points: list[Point], baseline: Baseline) -> None:
     delta, colour = (_measuring(baseline) if told is None
                      else _delta(told.delta_nll, told.nll_interval, " nats", "inverse"))  # fmt: skip
     gap = _transfer(points)
-    note = [
-        _state(point.final, point.seen)[0 : 1 if gap else None],  # the card beside it has the words
-        *(f"{source_words(other.source)}: {number(other.perplexity)}" for other in points[1:]),
-    ]
+    state = _state(point.final, point.seen)
+    others = [f"{source_words(other.source)}: {number(other.perplexity)}" for other in points[1:]]
+    note = [f"{state[0]} {others[0]}"] if gap else [state, *others]  # its words stand on the card beside it
     tip = (f"exp of the mean of {point.tokens:,} losses on {source_words(point.source)}: {point.convention}. "
            f"The difference to {baseline.name} is in nats, with its 95 % paired interval.")  # fmt: skip
     if point.kl_from_base is not None and not untouched(point):

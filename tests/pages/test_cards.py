@@ -107,7 +107,7 @@ def test_a_gap_that_may_be_none_is_called_so() -> None:
 
 def test_a_calibrated_setting_has_a_transfer_gap_between_two_domains() -> None:
     page = drawn(on("wanda:0.5"))
-    assert any("transfer gap +0.5 nats: novel − addresses" in one.value for one in page.caption)
+    assert any("● the addresses: 30 · transfer gap +0.5 nats: novel − addresses" in one.value for one in page.caption)
     tip = card(page, "Perplexity").help
     assert "95 % interval +0.36 to +0.64" in tip
     assert "KL from the base 0.2 nats" in tip
