@@ -44,7 +44,7 @@ def _timed(page: Page, slider: Locator, key: str) -> float:
     before = page.evaluate(READ)
     started = time.perf_counter()
     slider.press(key)
-    page.wait_for_function(f"before => ({READ})() !== before", arg=before)
+    page.wait_for_function(f"before => ({READ})() && ({READ})() !== before", arg=before)  # not merely gone grey
     taken = time.perf_counter() - started
     _rest(page)
     return taken
