@@ -62,8 +62,8 @@ def one_shot(model: Model, roles: Iterable[str], calibration: Sequences) -> Gath
 
     Yields how much is done. A matrix that nothing is multiplied with (an embedding that is only looked up) is left out.
     """
-    owners = _owners(model, roles, calibration)
-    asked = {role: _digest(model, path, calibration) for role, path in owners.items()}
+    owners, wanted = _owners(model, calibration), set(roles)
+    asked = {role: _digest(model, path, calibration) for role, path in owners.items() if role in wanted}
     missing = {owners[role]: name for role, name in asked.items() if store().tensors(name) is None}
     if missing:
         yield from _gather(model, missing, calibration)
@@ -77,7 +77,7 @@ def _gather(model: Model, missing: Mapping[str, str], calibration: Sequences) ->
     last, count = list(missing)[-1], len(calibration.ids)
 
     def add(path: str, x: Tensor) -> None:
-        sums.setdefault(path, _Sums.empty(x.shape[-1])).add(x)
+        _add(sums, path, x)
         if path == last:
             raise _EnoughError
 
@@ -104,15 +104,29 @@ def _digest(model: Model, path: str, calibration: Sequences) -> str:
     return key(statistics=model.sha256, module=path, calibration=calibration.provenance())
 
 
-def _owners(model: Model, roles: Iterable[str], calibration: Sequences) -> dict[str, str]:
-    """role → the module that stands for all which read the very same input, in the order of use; by a few tokens."""
-    wanted = _readers(model, roles)
+def _owners(model: Model, calibration: Sequences) -> dict[str, str]:
+    """role → the module that stands for all which read the very same input, in the order of use; by a few tokens.
+
+    Of every matrix, whichever are asked about: rules for one or for many then find the same statistics in the store.
+    """
+    readers = _readers(model, model.matrices)
     seen: dict[str, Tensor] = {}  # held, so that no other tensor gets the place of one that is gone
     watched = structural_clone(model.module)
-    with _watching(watched, wanted, lambda path, x: seen.setdefault(path, x) is None):
+    with _watching(watched, readers, seen.setdefault):
         _read(model, watched, calibration.ids[:1, :FEW])
+    return {role: owner for path, owner in _sharing(seen).items() for role in readers[path]}
+
+
+def _sharing(seen: Mapping[str, Tensor]) -> dict[str, str]:
+    """module → the first of those that were handed the very same tensor."""
     first: dict[int, str] = {}
-    return {role: first.setdefault(id(x), path) for path, x in seen.items() for role in wanted[path]}
+    return {path: first.setdefault(id(x), path) for path, x in seen.items()}
+
+
+def _add(sums: dict[str, _Sums], path: str, x: Tensor) -> None:
+    if path not in sums:
+        sums[path] = _Sums.empty(x.shape[-1])
+    sums[path].add(x)
 
 
 def _readers(model: Model, roles: Iterable[str]) -> dict[str, list[str]]:
@@ -195,13 +209,10 @@ class Walk:
         if not wanted:
             return {}
         seen: dict[str, Tensor] = {}
-        with _watching(self.module, wanted, lambda path, x: seen.update({path: x})):
+        with _watching(self.module, wanted, seen.setdefault):
             self._run(block, 0)
-        first: dict[int, str] = {}
-        owners = {path: first.setdefault(id(x), path) for path, x in seen.items()}
-        sums: dict[str, _Sums] = {}
-        with _watching(self.module, set(owners.values()),
-                       lambda path, x: sums.setdefault(path, _Sums.empty(x.shape[-1])).add(x)):  # fmt: skip
+        owners, sums = _sharing(seen), dict[str, _Sums]()
+        with _watching(self.module, set(owners.values()), partial(_add, sums)):
             for index in range(len(self.batches)):
                 self._run(block, index)
                 yield

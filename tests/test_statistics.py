@@ -1,6 +1,6 @@
 """Statistics of inputs are those of the inputs: against hooks of the tests' own, also behind what is compressed already."""
 
-from collections.abc import Iterable
+from collections.abc import Generator, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from reparam_core import load
+from reparam_core.apply import Returning
 from reparam_core.models import Model
 from reparam_core.models.model import structural_clone
 from reparam_core.parametrizations import Dense, LowRank, Parametrization, Statistics, Sum
@@ -29,14 +30,12 @@ def model(folder: Path, name: str) -> Model:
     return load(folder / name)
 
 
-def gathered(work: Gathering) -> dict[str, Statistics]:
+def gathered(work: Gathering | Generator[None, None, dict[str, Statistics]]) -> dict[str, Statistics]:
     """What comes of it once it is done."""
-    while True:
-        try:
-            next(work)
-        except StopIteration as ended:
-            found: dict[str, Statistics] = ended.value
-            return found
+    steps = Returning(work)
+    for _ in steps:
+        pass
+    return steps.value
 
 
 def answer(module: nn.Module, ids: Tensor) -> Tensor:

@@ -10,9 +10,10 @@ from reparam_core.apply.applying import (
     finished,
     prepare,
 )
+from reparam_core.apply.returning import Returning
 from reparam_core.apply.setting import Setting, base
 from reparam_core.apply.steps import units
 from reparam_core.apply.threads import single_threaded
 
-__all__ = ["Applying", "CancelledError", "Progress", "Setting", "apply", "applying", "base", "calibration_of", "finished", "prepare",
+__all__ = ["Applying", "CancelledError", "Progress", "Returning", "Setting", "apply", "applying", "base", "calibration_of", "finished", "prepare",
            "single_threaded", "units"]  # fmt: skip

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Generator, Iterator, Mapping
-from typing import Any, TypeVar
+from typing import Any
 
 import torch
 
 from reparam_core.apply.finished import keep, kept
 from reparam_core.apply.preparing import preparing, side_by_side
+from reparam_core.apply.returning import Returning
 from reparam_core.apply.setting import Setting
 from reparam_core.apply.steps import Plan, Work, batches, first, transformed
 from reparam_core.data import Sequences
@@ -22,7 +23,6 @@ from reparam_core.recipes import Recipe, Step
 from reparam_core.statistics import Walk, layer_of, one_shot
 from reparam_core.store import key
 
-T = TypeVar("T")
 Progress = Callable[[float, str], None]
 Applying = Generator[tuple[float, str], None, Setting]
 Making = Generator[tuple[float, str], None, dict[str, Parametrization]]
@@ -53,16 +53,13 @@ def finished(
     work: Applying, progress: Progress | None = None, cancelled: Callable[[], bool] = lambda: False
 ) -> Setting:
     """Every step of the work, one after the other."""
-    while True:
-        try:
-            share, what = next(work)
-        except StopIteration as ended:
-            setting: Setting = ended.value
-            return setting
+    steps = Returning(work)
+    for share, what in steps:
         if cancelled():
             raise CancelledError
         if progress:
             progress(share, what)
+    return steps.value
 
 
 def calibration_of(model: Model, recipe: Recipe) -> Sequences | None:
@@ -136,8 +133,10 @@ def _in_order(work: Work, plan: Plan, read: Sequences) -> Making:
             continue
         mine = {role: steps for role, steps in plan.items() if layer_of(role) == block.layer}
         asked = [role for role, steps in mine.items() if any(_reads(step, "sequential") for step in steps.values())]
-        gathering = walk.statistics(block, asked)
-        work.known["sequential"] = yield from _paced(gathering, share, f"Reading the calibration text in {block.layer}")
+        gathering = Returning(walk.statistics(block, asked))
+        for _ in gathering:
+            yield share, f"Reading the calibration text in {block.layer}"
+        work.known["sequential"] = gathering.value
         yield share, f"Compressing {block.layer}"
         made = side_by_side(work, mine)
         work.model.install(walk.module, made)
@@ -145,17 +144,6 @@ def _in_order(work: Work, plan: Plan, read: Sequences) -> Making:
         done += 1
     outside = {role: steps for role, steps in plan.items() if role not in forms}
     return forms | transformed(work, outside, torch.float32)
-
-
-def _paced(gathering: Generator[None, None, T], share: float, what: str) -> Generator[tuple[float, str], None, T]:
-    """Every pause says how far the whole is."""
-    while True:
-        try:
-            next(gathering)
-        except StopIteration as ended:
-            found: T = ended.value
-            return found
-        yield share, what
 
 
 def _steps(plan: Plan) -> Iterator[Step]:

@@ -10,7 +10,7 @@ import os
 import random
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, cached_property
 from pathlib import Path
 
 from reparam_core.errors import ReparamError
@@ -25,7 +25,7 @@ class Text:
     name: str
     content: str
 
-    @property
+    @cached_property
     def sha256(self) -> str:
         """Of its UTF-8 bytes."""
         return hashlib.sha256(self.content.encode()).hexdigest()

@@ -181,11 +181,11 @@ def explored(model: Model, recipe: str, sources: Sequence[str]) -> Iterator[Expl
     so_far = Explored(dict(points))
     setting = yield from stepping(building(model, parsed), lambda share, what: replace(so_far, doing=what, share=share))
     for quality in _looked_at(model, [quality_steps(setting, one, KL_SEQUENCES) for one in missing]):
-        point = _point(setting, parsed, quality, time.perf_counter() - started)
-        if quality.final:
-            _keep(model, parsed, quality.evaluation, point)
-            _keep_base(model, quality)
         if quality.final or _enough(quality, model):
+            point = _point(setting, parsed, quality, time.perf_counter() - started)
+            if quality.final:
+                _keep(model, parsed, quality.evaluation, point)
+                _keep_base(model, quality)
             points[quality.evaluation.name] = point if quality.final else _beside_base(model, quality, point)
         known = {one.name: points[one.name] for one in asked if one.name in points}
         yield Explored(known, "" if known else "Scoring the first tokens")

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Generator
 from typing import TypeVar
 
-from reparam_core.apply import Applying, Setting
+from reparam_core.apply import Applying, Returning, Setting
 
 T = TypeVar("T")
 PAUSE = 0.1  # seconds of work after which others may have the machine
@@ -14,13 +14,9 @@ PAUSE = 0.1  # seconds of work after which others may have the machine
 
 def stepping(work: Applying, tell: Callable[[float, str], T]) -> Generator[T, None, Setting]:
     """The work's setting; now and then on the way, what `tell` makes of how much is done and of what is being done."""
-    paused = time.perf_counter()
-    while True:
-        try:
-            share, what = next(work)
-        except StopIteration as ended:
-            setting: Setting = ended.value
-            return setting
+    steps, paused = Returning(work), time.perf_counter()
+    for share, what in steps:
         if time.perf_counter() - paused >= PAUSE:
             yield tell(share, what)
             paused = time.perf_counter()
+    return steps.value
