@@ -13,7 +13,7 @@ SECONDS = {"one-shot": 4.5e-11, "sequential": 9e-11}
 def seconds_to_read(model: Model, calibration: Calibration, statistics: str) -> float:
     """For the statistics of a whole model's inputs: once, or sequentially, for every setting anew."""
     length = min(calibration.length, most_tokens(model) or calibration.length)
-    numbers = sum(one.shape[0] * one.shape[1] for one in model.matrices.values() if one.compressed_by_default)
+    numbers = sum(one.parameters for one in model.matrices.values() if one.compressed_by_default)
     return SECONDS[statistics] * numbers * calibration.sequences * length
 
 

@@ -9,7 +9,8 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from reparam_core.methods.settings import BitsSetting
-from reparam_core.parametrizations.quantized import PER_TENSOR, by_group, group_columns, over_group, row_pieces
+from reparam_core.parametrizations import Quantized
+from reparam_core.parametrizations.quantized import PER_TENSOR, Group, by_group, group_columns, over_group, row_pieces
 
 SMALLEST_SCALE = 2.0**-24  # float16's smallest number: a scale of zero would divide by it
 
@@ -51,13 +52,24 @@ def fitted(weight: Tensor, setting: BitsSetting) -> Grid:
 
 def _extremes(weight: Tensor, setting: BitsSetting) -> tuple[Tensor, Tensor]:
     """Smallest and largest number of every group and zero, each (rows, groups), float32."""
-    columns = group_columns((weight.shape[0], weight.shape[1]), setting.group)
-    ragged = -weight.shape[1] % columns  # filled up with zeros, which the extremes include anyway
-    grouped = (pad(weight, (0, ragged)) if ragged else weight).unflatten(1, (-1, columns))
+    grouped = groups_of(weight, setting.group)  # filled up with zeros, which the extremes include anyway
     low, high = grouped.amin(-1), grouped.amax(-1)  # apart they take half as long as aminmax
-    if setting.group == PER_TENSOR:
-        low, high = low.amin(0, keepdim=True), high.amax(0, keepdim=True)
     return low.float().clamp_max_(0), high.float().clamp_min_(0)
+
+
+def groups_of(weight: Tensor, group: Group, fill: float = 0.0) -> Tensor:
+    """(grid rows, groups, numbers) of W, a ragged last group filled up; one matrix is one grid row of one group."""
+    if group == PER_TENSOR:
+        return weight.reshape(1, 1, -1)
+    columns = group_columns((weight.shape[0], weight.shape[1]), group)
+    ragged = -weight.shape[1] % columns
+    return (pad(weight, (0, ragged), value=fill) if ragged else weight).unflatten(1, (-1, columns))
+
+
+def rounded(weight: Tensor, setting: BitsSetting) -> Quantized:
+    """The nearest points of the fitted grids, with those."""
+    grid = fitted(weight, setting)
+    return Quantized(nearest(weight, grid, setting), grid.scale, grid.zero, setting.bits, setting.group)
 
 
 def nearest(weight: Tensor, grid: Grid, setting: BitsSetting) -> Tensor:

@@ -34,6 +34,13 @@ def refuse_narrow(columns: int, kept: int, of: int) -> None:
                            "Leave that matrix out, or prune a share of it instead.")  # fmt: skip
 
 
+def refuse_threshold(setting: SparsitySetting, name: str) -> None:
+    """Raises ReparamError for a threshold on the weights."""
+    if setting.threshold is not None:
+        raise ReparamError(f"{name} prunes by a score of its own, which no threshold on the weights cuts.",
+                           f"Give a fraction or a pattern, as in {name}:0.5 or {name}:2:4.")  # fmt: skip
+
+
 def outside_pattern(scores: Tensor, kept: int, of: int) -> Tensor:
     """True at all but the `kept` highest of every `of` neighbours in a row, ties by index.
 
@@ -60,10 +67,8 @@ def gone_by(scores: Tensor, setting: SparsitySetting, name: str) -> Tensor:
     if setting.kept_of is not None:
         refuse_narrow(scores.shape[1], *setting.kept_of)
         return outside_pattern(scores, *setting.kept_of)
-    if setting.fraction is None:
-        raise ReparamError(f"{name} prunes by a score of its own, which no threshold on the weights cuts.",
-                           f"Give a fraction or a pattern, as in {name}:0.5 or {name}:2:4.")  # fmt: skip
-    return lowest_of_rows(scores, int(setting.fraction * scores.shape[1]))
+    refuse_threshold(setting, name)
+    return lowest_of_rows(scores, int((setting.fraction or 0) * scores.shape[1]))
 
 
 def pruned(leaf: Leaf, gone: Tensor) -> Sparse:

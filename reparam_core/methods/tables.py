@@ -5,39 +5,27 @@ from __future__ import annotations
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn.functional import pad
 
-from reparam_core.methods.grids import fitted, nearest
+from reparam_core.methods.grids import SMALLEST_SCALE, rounded
 from reparam_core.methods.settings import BitsSetting
-from reparam_core.parametrizations import Codebook, Dense, Parametrization, Quantized
-from reparam_core.parametrizations.quantized import PER_TENSOR, Group, by_group, group_columns, over_group, row_pieces
+from reparam_core.parametrizations import Codebook, Dense, Parametrization
+from reparam_core.parametrizations.quantized import PER_TENSOR, Group, by_group, over_group, row_pieces
 
 SCALES_TOGETHER = 256  # whose own scale is shared, where scales are quantized too (Dettmers et al., 2023)
-SMALLEST = 2.0**-24  # float16's smallest number
-
-
-def groups_of(weight: Tensor, group: Group, fill: float = 0.0) -> Tensor:
-    """(grid rows, groups, numbers) of W, a ragged last group filled up; one matrix is one grid row of one group."""
-    if group == PER_TENSOR:
-        return weight.reshape(1, 1, -1)
-    columns = group_columns((weight.shape[0], weight.shape[1]), group)
-    return pad(weight, (0, -weight.shape[1] % columns), value=fill).unflatten(1, (-1, columns))
 
 
 def scales(values: Tensor, quantized: bool) -> Parametrization:
     """(grid rows, groups) as a form of one row: float16, or 8 bits with a scale for every 256 of them."""
     row = values.reshape(1, -1)
     if not quantized:
-        return Dense(row.clamp_min(SMALLEST).half())
-    setting = BitsSetting(bits=8, group=SCALES_TOGETHER)
-    grid = fitted(row, setting)
-    return Quantized(nearest(row, grid, setting), grid.scale, grid.zero, 8, SCALES_TOGETHER)
+        return Dense(row.clamp_min(SMALLEST_SCALE).half())
+    return rounded(row, BitsSetting(bits=8, group=SCALES_TOGETHER))
 
 
 def looked_up(weight: Tensor, table: Tensor, scale: Parametrization, group: Group) -> Codebook:
     """Every number's nearest entry of a rising table (levels,) once it is divided by its group's scale as it is kept."""
     own = scale.dense().view(1 if group == PER_TENSOR else len(weight), -1)
-    inverse = own.clamp_min(SMALLEST).reciprocal().expand(len(weight), -1)
+    inverse = own.clamp_min(SMALLEST_SCALE).reciprocal().expand(len(weight), -1)
     edges = ((table[1:] + table[:-1]) / 2).contiguous()
     codes = torch.empty(weight.shape, dtype=torch.uint8)
     for rows in row_pieces((weight.shape[0], weight.shape[1])):

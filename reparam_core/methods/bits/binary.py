@@ -7,8 +7,9 @@ import torch
 from torch import Tensor
 
 from reparam_core.methods.base import MatrixMethod, Prepared
+from reparam_core.methods.grids import groups_of
 from reparam_core.methods.settings import BitsSetting
-from reparam_core.methods.tables import groups_of, scales
+from reparam_core.methods.tables import scales
 from reparam_core.parametrizations import Codebook, Leaf
 from reparam_core.registry import register
 

@@ -64,7 +64,6 @@ class _Rounding:
         whole = fitted(weight, setting)
         self.scale, self.zero = whole.scale.clone(), None if whole.zero is None else whole.zero.clone()
         self.codes = torch.empty(self.shape, dtype=torch.uint8)
-        self.lowest, self.highest = whole.lowest, whole.highest
         self.late = not fixed and grid_shape(self.shape, setting.group)[1] > 1  # a grid fits its group as it has become
 
     def settle(self, place: int, j: int, now: Tensor) -> Tensor:
@@ -83,7 +82,7 @@ class _Rounding:
     def _round(self, place: int, group: int, column: Tensor) -> Tensor:
         grid = Grid(self.scale[:, group], None if self.zero is None else self.zero[:, group], self.setting.bits)
         scale, offset = grid.scale.float(), grid.offset
-        codes = (column / scale + offset).round_().clamp_(self.lowest, self.highest)
+        codes = (column / scale + offset).round_().clamp_(grid.lowest, grid.highest)
         self.codes[:, place] = codes.to(torch.uint8)
         values = (codes - offset) * scale
         return values if self.mask is None else values * self.mask[:, place]

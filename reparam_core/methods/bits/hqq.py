@@ -6,13 +6,11 @@ from typing import Annotated, ClassVar
 import torch
 from pydantic import Field
 from torch import Tensor
-from torch.nn.functional import pad
 
 from reparam_core.methods.base import MatrixMethod, Prepared
-from reparam_core.methods.grids import SMALLEST_SCALE
+from reparam_core.methods.grids import SMALLEST_SCALE, groups_of
 from reparam_core.methods.settings import BitsSetting
 from reparam_core.parametrizations import Leaf, Quantized
-from reparam_core.parametrizations.quantized import PER_TENSOR, group_columns
 from reparam_core.registry import register
 
 FARTHEST = 1024.0  # codes from a zero point to any number: float16 still tells halves of a code apart there
@@ -45,9 +43,10 @@ class HQQ(MatrixMethod):
 
     def at_matrix(self, prepared: Prepared, leaf: Leaf, setting: BitsSetting) -> Quantized:
         weight, highest = leaf.weight.float(), 2**setting.bits - 1
-        grouped, counted = _grouped(weight, setting)
-        low = grouped.masked_fill(~counted, torch.inf).amin((1, 3), keepdim=True)
-        high = grouped.masked_fill(~counted, -torch.inf).amax((1, 3), keepdim=True)
+        grouped = groups_of(weight, setting.group)
+        counted = groups_of(torch.ones_like(weight, dtype=torch.bool), setting.group)  # a last group may be ragged
+        low = grouped.masked_fill(~counted, torch.inf).amin(-1, keepdim=True)
+        high = grouped.masked_fill(~counted, -torch.inf).amax(-1, keepdim=True)
         least = torch.maximum(-low, high).clamp_min_(SMALLEST_SCALE * FARTHEST) / FARTHEST
         scale = torch.maximum((high - low) / highest, least).half().float()
         zero = -low / scale
@@ -55,7 +54,7 @@ class HQQ(MatrixMethod):
         zero = zero.half().float()
         codes = (grouped / scale + zero).round_().clamp_(0, highest).to(torch.int32).to(torch.uint8)
         plain = codes.reshape(weight.shape[0], -1)[:, : weight.shape[1]].contiguous()
-        return Quantized(plain, _grid(scale), _grid(zero), setting.bits, setting.group)
+        return Quantized(plain, scale.squeeze(-1).half(), zero.squeeze(-1).half(), setting.bits, setting.group)
 
     def _moved(self, w: Tensor, counted: Tensor, scale: Tensor, zero: Tensor, highest: int) -> Tensor:
         """The zero point of the least mean error, moved until that stops falling."""
@@ -76,18 +75,4 @@ class HQQ(MatrixMethod):
 
 def _mean(values: Tensor, counted: Tensor) -> Tensor:
     """Over every group's own numbers."""
-    return (values * counted).sum((1, 3), keepdim=True) / counted.sum((1, 3), keepdim=True)
-
-
-def _grouped(weight: Tensor, setting: BitsSetting) -> tuple[Tensor, Tensor]:
-    """(grid rows, rows that share a grid, groups, columns), and True where a number stands: a last group may be ragged."""
-    columns = group_columns((weight.shape[0], weight.shape[1]), setting.group)
-    ragged = -weight.shape[1] % columns
-    shape = (1, len(weight), -1, columns) if setting.group == PER_TENSOR else (len(weight), 1, -1, columns)
-    counted = pad(torch.ones(weight.shape, dtype=torch.bool), (0, ragged)).view(shape)
-    return pad(weight, (0, ragged)).view(shape), counted
-
-
-def _grid(values: Tensor) -> Tensor:
-    """(grid rows, groups), float16."""
-    return values[:, 0, :, 0].half().contiguous()
+    return (values * counted).sum(-1, keepdim=True) / counted.sum(-1, keepdim=True)

@@ -8,8 +8,9 @@ from torch import Tensor
 
 from reparam_core.errors import ReparamError
 from reparam_core.methods.base import MatrixMethod, Prepared
+from reparam_core.methods.grids import groups_of
 from reparam_core.methods.settings import BitsSetting
-from reparam_core.methods.tables import groups_of, looked_up
+from reparam_core.methods.tables import looked_up
 from reparam_core.parametrizations import Codebook, Dense, Leaf
 from reparam_core.registry import register
 

@@ -6,7 +6,7 @@ from typing import ClassVar
 from torch import Tensor
 
 from reparam_core.methods.base import MatrixMethod, Prepared
-from reparam_core.methods.grids import fitted, nearest
+from reparam_core.methods.grids import rounded
 from reparam_core.methods.settings import BitsSetting
 from reparam_core.parametrizations import Leaf, Quantized
 from reparam_core.registry import register
@@ -34,5 +34,4 @@ class RTN(MatrixMethod):
         return {}
 
     def at_matrix(self, prepared: Prepared, leaf: Leaf, setting: BitsSetting) -> Quantized:
-        grid = fitted(leaf.weight, setting)
-        return Quantized(nearest(leaf.weight, grid, setting), grid.scale, grid.zero, setting.bits, setting.group)
+        return rounded(leaf.weight, setting)

@@ -8,8 +8,9 @@ from pydantic import Field
 from torch import Tensor
 
 from reparam_core.methods.base import CalibratedMethod, Prepared
+from reparam_core.methods.factors import cut, factored
 from reparam_core.methods.settings import RankSetting
-from reparam_core.parametrizations import Dense, Leaf, LowRank, Statistics
+from reparam_core.parametrizations import Leaf, LowRank, Statistics
 from reparam_core.registry import register
 
 LEAST = 1e-4  # of the mean scale: a channel that is never used keeps that much of a say
@@ -34,10 +35,7 @@ class ASVD(CalibratedMethod):
         size = statistics.norms.double() / max(1, statistics.count) ** 0.5
         scale = size.clamp_min(LEAST * float(size.mean()) or 1.0).pow(self.alpha)
         a, sigma, b = torch.linalg.svd(weight.double() * scale, full_matrices=False)
-        root = sigma.sqrt()
-        left, right = a * root, root[:, None] * b / scale
-        return {"left": left.float(), "sigma": sigma.float(), "right": right.float()}
+        return factored(a, sigma, b / scale)
 
     def at_matrix(self, prepared: Prepared, leaf: Leaf, setting: RankSetting) -> LowRank:
-        r = setting.resolve((leaf.weight.shape[0], leaf.weight.shape[1]), prepared["sigma"])
-        return LowRank(Dense(prepared["left"][:, :r]), Dense(prepared["right"][:r]))
+        return cut(prepared, setting)

@@ -8,10 +8,11 @@ from pydantic import Field
 from torch import Tensor
 
 from reparam_core.methods.base import CalibratedMethod, Prepared
-from reparam_core.methods.grids import fitted, nearest
+from reparam_core.methods.factors import cut, factored
+from reparam_core.methods.grids import rounded
 from reparam_core.methods.settings import BitsSetting, RankSetting
 from reparam_core.methods.whitening import whitener
-from reparam_core.parametrizations import Dense, Leaf, LowRank, Quantized, Statistics, Sum
+from reparam_core.parametrizations import Leaf, Quantized, Statistics, Sum
 from reparam_core.registry import register
 
 
@@ -32,16 +33,10 @@ class LowRankQuantized(CalibratedMethod):
         whitened = whitener(statistics)
         error = (weight - self._rounded(weight).dense()).double()
         a, sigma, b = torch.linalg.svd(error @ whitened.factor, full_matrices=False)
-        root = sigma.sqrt()
-        left, right = a * root, root[:, None] * (b @ whitened.inverse)
-        return {"left": left.float(), "sigma": sigma.float(), "right": right.float()}
+        return factored(a, sigma, b @ whitened.inverse)
 
     def at_matrix(self, prepared: Prepared, leaf: Leaf, setting: RankSetting) -> Sum:
-        r = setting.resolve((leaf.weight.shape[0], leaf.weight.shape[1]), prepared["sigma"])
-        correction = LowRank(Dense(prepared["left"][:, :r]), Dense(prepared["right"][:r]))
-        return Sum([self._rounded(leaf.weight.float()), correction])
+        return Sum([self._rounded(leaf.weight.float()), cut(prepared, setting)])
 
     def _rounded(self, weight: Tensor) -> Quantized:
-        setting = BitsSetting(bits=self.bits, group=self.group)
-        grid = fitted(weight, setting)
-        return Quantized(nearest(weight, grid, setting), grid.scale, grid.zero, self.bits, self.group)
+        return rounded(weight, BitsSetting(bits=self.bits, group=self.group))

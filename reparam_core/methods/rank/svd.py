@@ -7,8 +7,9 @@ import torch
 from torch import Tensor
 
 from reparam_core.methods.base import MatrixMethod, Prepared
+from reparam_core.methods.factors import cut, factored
 from reparam_core.methods.settings import RankSetting
-from reparam_core.parametrizations import Dense, Leaf, LowRank
+from reparam_core.parametrizations import Leaf, LowRank
 from reparam_core.registry import register
 
 
@@ -23,11 +24,7 @@ class SVD(MatrixMethod):
     formula: ClassVar[str] = r"W=A\Sigma B^\top\;\to\;W_r=\textstyle\sum_{i\le r}\sigma_i a_i b_i^\top"
 
     def prepare_matrix(self, weight: Tensor) -> Prepared:
-        a, sigma, b = torch.linalg.svd(weight, full_matrices=False)  # (m, k), (k), (k, n)
-        root = sigma.sqrt()
-        return {"left": a * root, "sigma": sigma, "right": root[:, None] * b}
+        return factored(*torch.linalg.svd(weight, full_matrices=False))
 
     def at_matrix(self, prepared: Prepared, leaf: Leaf, setting: RankSetting) -> LowRank:
-        sigma = prepared["sigma"]
-        r = setting.resolve((leaf.weight.shape[0], leaf.weight.shape[1]), sigma)
-        return LowRank(Dense(prepared["left"][:, :r]), Dense(prepared["right"][:r]))
+        return cut(prepared, setting)

@@ -7,9 +7,10 @@ import torch
 from torch import Tensor
 
 from reparam_core.methods.base import CalibratedMethod, Prepared
+from reparam_core.methods.factors import cut, factored
 from reparam_core.methods.settings import RankSetting
 from reparam_core.methods.whitening import whitener
-from reparam_core.parametrizations import Dense, Leaf, LowRank, Statistics
+from reparam_core.parametrizations import Leaf, LowRank, Statistics
 from reparam_core.registry import register
 
 
@@ -25,11 +26,8 @@ class WhitenedSVD(CalibratedMethod):
 
     def prepare_matrix(self, weight: Tensor, statistics: Statistics) -> Prepared:
         whitened = whitener(statistics)
-        a, sigma, b = torch.linalg.svd(weight.double() @ whitened.factor, full_matrices=False)  # (m, k), (k), (k, n)
-        root = sigma.sqrt()
-        left, right = a * root, root[:, None] * (b @ whitened.inverse)
-        return {"left": left.float(), "sigma": sigma.float(), "right": right.float()}
+        a, sigma, b = torch.linalg.svd(weight.double() @ whitened.factor, full_matrices=False)
+        return factored(a, sigma, b @ whitened.inverse)
 
     def at_matrix(self, prepared: Prepared, leaf: Leaf, setting: RankSetting) -> LowRank:
-        r = setting.resolve((leaf.weight.shape[0], leaf.weight.shape[1]), prepared["sigma"])
-        return LowRank(Dense(prepared["left"][:, :r]), Dense(prepared["right"][:r]))
+        return cut(prepared, setting)

@@ -7,10 +7,9 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from reparam_core.errors import ReparamError
 from reparam_core.methods.base import CalibratedMethod, Prepared
 from reparam_core.methods.hessian import inverse_factor, unused, walk_columns
-from reparam_core.methods.patterns import outside_pattern, pruned, refuse_narrow
+from reparam_core.methods.patterns import outside_pattern, pruned, refuse_narrow, refuse_threshold
 from reparam_core.methods.settings import SparsitySetting
 from reparam_core.parametrizations import Leaf, Sparse, Statistics
 from reparam_core.registry import register
@@ -36,9 +35,7 @@ class SparseGPT(CalibratedMethod):
         return {"factor": inverse_factor(statistics, self.damping), "unused": unused(statistics)}
 
     def at_matrix(self, prepared: Prepared, leaf: Leaf, setting: SparsitySetting) -> Sparse:
-        if setting.threshold is not None:
-            raise ReparamError("sparsegpt prunes by a score of its own, which no threshold on the weights cuts.",
-                               "Give a fraction or a pattern, as in sparsegpt:0.5 or sparsegpt:2:4.")  # fmt: skip
+        refuse_threshold(setting, self.name)
         if setting.kept_of is not None:
             refuse_narrow(leaf.weight.shape[1], *setting.kept_of)
         weight = leaf.weight.float().clone()
