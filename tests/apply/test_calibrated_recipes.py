@@ -29,6 +29,7 @@ CALIBRATED = {
     "wanda": "wanda:0.5",
     "sparsegpt": "sparsegpt:2:4",
     "gptq": "gptq:3g16",
+    "awq": "awq:3g16",
 }
 
 

@@ -14,7 +14,7 @@ from reparam_core.methods.bits.hqq import HQQ
 from reparam_core.methods.patterns import lowest_of_rows, outside_pattern
 from reparam_core.methods.settings import BitsSetting, RankSetting, SparsitySetting
 from reparam_core.methods.whitening import whitener
-from reparam_core.parametrizations import Leaf, LowRank, Quantized, Statistics
+from reparam_core.parametrizations import Leaf, LowRank, Quantized, Scaled, Statistics
 from reparam_core.registry import methods
 from tests.methods.leaves import inputs, leaf, matrix, output_error, statistics, transformed
 
@@ -186,7 +186,7 @@ def test_a_singular_hessian_is_damped_until_it_can_be_inverted() -> None:
 
 @SEEDS
 @pytest.mark.parametrize(("better", "worse"), [("sparsegpt", "wanda"), ("wanda", "magnitude"), ("magnitude", "random"),
-                                               ("gptq", "rtn"), ("whitened-svd", "svd")])  # fmt: skip
+                                               ("gptq", "rtn"), ("awq", "rtn"), ("whitened-svd", "svd")])  # fmt: skip
 def test_what_looks_at_the_inputs_loses_less_of_the_output(better: str, worse: str, seed: int) -> None:
     weight, x = matrix((40, 48), seed), inputs(48, seed=seed + 10)
     for setting in {
@@ -413,3 +413,76 @@ def test_rounding_to_nearest_number_by_number(group: int | str | None, bits: int
             piece[:] = (np.clip(np.round(piece / scale + zero), 0, 2**bits - 1) - zero) * scale
     found = transformed("rtn", leaf(weight), BitsSetting(bits=bits, group=group)).dense()
     np.testing.assert_allclose(found.numpy(), expected, rtol=1e-6, atol=1e-6)
+
+
+def rounded_by_group(w: np.ndarray, bits: int, limits: np.ndarray | None = None) -> np.ndarray:
+    """Groups (n, columns) on grids of their own; with limits (n), what is beyond one is moved to it first."""
+    w = w if limits is None else np.clip(w, -limits[:, None], limits[:, None])
+    low, high = np.minimum(w.min(1), 0)[:, None], np.maximum(w.max(1), 0)[:, None]
+    scale = ((high - low) / (2**bits - 1)).astype(np.float16).astype(np.float64)
+    zero = np.clip(np.round(-low / scale), 0, 2**bits - 1)
+    result: np.ndarray = (np.clip(np.round(w / scale + zero), 0, 2**bits - 1) - zero) * scale
+    return result
+
+
+def awq_by_hand(
+    weight: Tensor, x: Tensor, bits: int, group: int, clip: bool
+) -> tuple[float, dict[tuple[int, int], float], float]:
+    """The least ‖(W − W′)X‖² over α; each group's own least error over its range there; and all of them together."""
+    w, seen = weight.double().numpy(), x.double().numpy()
+    size, tried = np.sqrt((seen**2).mean(0)), list[tuple[float, np.ndarray]]()
+    for alpha in np.arange(20) / 20:
+        s = size**alpha
+        columns = (np.sqrt(s.max() * s.min()) / s).astype(np.float16).astype(np.float64)
+        q = rounded_by_group((w / columns).reshape(-1, group), bits).reshape(w.shape) * columns
+        tried.append((float((((w - q) @ seen.T) ** 2).sum()), columns))
+    best, columns = min(tried, key=lambda one: one[0])
+    least, q = dict[tuple[int, int], float](), np.empty_like(w)
+    for row, start in ((row, start) for row in range(len(w)) for start in range(0, w.shape[1], group)):
+        mine, place = (w / columns)[row : row + 1, start : start + group], slice(start, start + group)
+        for share in 1 - np.arange(10 if clip else 1) / 20:
+            found = rounded_by_group(mine, bits, np.abs(mine).max(1) * share)
+            lost = float((((mine - found) * columns[place] @ seen[:, place].T) ** 2).sum())
+            if lost < least.get((row, start), np.inf):
+                least[row, start], q[row, place] = lost, found[0] * columns[place]
+    return best, least, float((((w - q) @ seen.T) ** 2).sum())
+
+
+@SEEDS
+@pytest.mark.parametrize("bits", [2, 3, 4])
+@pytest.mark.parametrize("clip", [False, True])
+def test_awq_takes_the_best_power_and_then_the_best_ranges(seed: int, bits: int, clip: bool) -> None:
+    """The ranges only where they help the matrix as a whole."""
+    weight, x = heavy((6, 32), seed), inputs(32, seed=seed)
+    best, least, together = awq_by_hand(weight, x, bits, 8, clip)
+    found = transformed("awq", leaf(weight, x), BitsSetting(bits=bits, group=8), clip=clip)
+    assert output_error(weight, found, x) ** 2 == pytest.approx(min(best, together), rel=1e-3)
+    if clip and together < best:
+        for (row, start), lost in least.items():
+            error = (weight - found.dense()).double()[row, start : start + 8]
+            assert float((x.double()[:, start : start + 8] @ error).square().sum()) == pytest.approx(lost, rel=1e-2)
+
+
+@SEEDS
+@pytest.mark.parametrize("group", [None, 12, "tensor"])
+def test_awq_never_loses_more_of_the_output_than_its_parts(seed: int, group: int | str | None) -> None:
+    """Without clipping no more than rounding to nearest; with it no more than without. A ragged group counts too."""
+    weight, x = heavy((9, 40), seed), inputs(40, seed=seed)
+    for bits in (2, 3, 4, 8):
+        setting = BitsSetting.model_validate({"bits": bits, "group": group})
+        one = leaf(weight, x)
+        plain, scaled, clipped = (
+            output_error(weight, transformed(name, one, setting, **own), x)
+            for name, own in (("rtn", {}), ("awq", {"clip": False}), ("awq", {}))
+        )
+        assert clipped <= scaled * (1 + 1e-5)
+        assert scaled <= plain * (1 + 1e-5)
+
+
+def test_inputs_of_one_size_leave_nothing_to_scale() -> None:
+    """Whatever α: the columns keep a scale of one, and without clipping it is rounding to nearest."""
+    weight, known = matrix((8, 32)), Statistics(50, 50 * torch.eye(32), torch.ones(32), "white")
+    found = transformed("awq", Leaf("", weight, statistics=known), BitsSetting(bits=3, group=8), clip=False)
+    assert isinstance(found, Scaled)
+    assert torch.equal(found.columns, torch.ones(32).half())
+    assert torch.equal(found.dense(), transformed("rtn", leaf(weight), BitsSetting(bits=3, group=8)).dense())

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from reparam_core.errors import ReparamError
-from reparam_core.parametrizations import Dense, LowRank, Parametrization, Quantized, Sparse, Sum, unpack
+from reparam_core.parametrizations import Dense, LowRank, Parametrization, Quantized, Scaled, Sparse, Sum, unpack
 from reparam_core.parametrizations.quantized import Group, grid_shape
 
 Shape = tuple[int, int]
@@ -63,15 +63,23 @@ def quantized(shape: Shape, draw: np.random.Generator) -> Case:
     return Case(form, matrix, codes.size, bits * codes.size + 16 * scale.size + of_zero)
 
 
+def scaled(shape: Shape, draw: np.random.Generator) -> Case:
+    inner, columns = quantized(shape, draw), draw.uniform(0.1, 10, shape[1]).astype(np.float16)
+    assert isinstance(inner.form, Quantized)
+    form = Scaled(inner.form, torch.from_numpy(columns))
+    return Case(form, inner.matrix * columns.astype(np.float64), inner.numbers, inner.bits + 16 * shape[1])
+
+
 def sparse(shape: Shape, draw: np.random.Generator) -> Case:
-    values = [dense, quantized][draw.integers(2)](shape, draw)
+    values = [dense, quantized, scaled][draw.integers(3)](shape, draw)
     mask = draw.random(shape) < draw.random()
     matrix, kept = np.where(mask, values.matrix, 0), int(mask.sum())
     inner = values.form
     if isinstance(inner, Dense):
         inner = Dense(torch.from_numpy(matrix.astype(np.float16)))
-    assert isinstance(inner, Dense | Quantized)
-    width = 16 if isinstance(inner, Dense) else inner.bits
+    coded = inner.inner if isinstance(inner, Scaled) else inner
+    assert isinstance(inner, Dense | Quantized | Scaled)
+    width = coded.bits if isinstance(coded, Quantized) else 16
     bits = mask.size + values.bits - width * (mask.size - kept)  # a bitmap, the grid, and the kept values
     return Case(Sparse(torch.from_numpy(mask), inner), matrix, kept, bits)
 
@@ -91,12 +99,13 @@ def total(shape: Shape, draw: np.random.Generator) -> Case:
     )
 
 
-KINDS = [dense, quantized, sparse, low_rank, total, dense, quantized, sparse]  # the shallow ones oftener: trees end
+# The shallow ones oftener: trees end.
+KINDS = [dense, quantized, scaled, sparse, low_rank, total, dense, quantized, sparse]
 
 
 @st.composite
 def cases(draw: st.DrawFn) -> Case:
-    kind = draw(st.sampled_from(KINDS[:5]))
+    kind = draw(st.sampled_from(KINDS[:6]))
     shape = (draw(st.integers(1, 9)), draw(st.integers(1, 9)))
     return kind(shape, np.random.default_rng(draw(st.integers(0, 2**32 - 1))))
 
