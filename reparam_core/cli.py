@@ -49,10 +49,23 @@ class Told:
             self.last = time.monotonic()
 
 
-def _load(name: str) -> Any:
+def _load(name: str, recipe: str = "base") -> tuple[Any, Any]:
+    """The model and the recipe, which is read first: fetching a model takes longer than seeing that it is for nothing."""
     from reparam_core.models import load  # torch takes a second: `--help` need not wait for it
+    from reparam_core.recipes import Recipe
 
-    return load(name, progress=lambda share, what: say(f"{share:4.0%} {what}"))
+    parsed = Recipe.parse(recipe)
+    return load(name, progress=lambda share, what: say(f"{share:4.0%} {what}")), parsed
+
+
+def _source(text: str | None, data: str | None) -> str | None:
+    """What is scored, where it was named. Raises ReparamError where it was named twice, or by nothing."""
+    named = [one for one in (text, data) if one is not None]
+    if len(named) > 1:
+        raise ReparamError("--text and --data both name what is scored.", "Give one of them.")
+    if "" in named:
+        raise ReparamError("What is scored has no name.", "Give --text or --data a name, or leave it out.")
+    return named[0] if named else None
 
 
 @dataclass(frozen=True)
@@ -97,7 +110,7 @@ def calibrated(command: Callable[..., None]) -> Callable[..., None]:
     return run
 
 
-def _applied(loaded: Any, recipe: str, calibration: Calibrating) -> Any:
+def _applied(loaded: Any, recipe: Any, calibration: Calibrating) -> Any:
     """The setting; what takes long says how far it is."""
     from reparam_core.apply import apply
 
@@ -121,7 +134,8 @@ def inspect(model: Name, as_json: AsJson = False) -> None:
     """The matrices of a model by role."""
     from reparam_core.models import inspect as inspected
 
-    found = inspected(_load(model))
+    loaded, _ = _load(model)
+    found = inspected(loaded)
     lines = [f"{one['role']:32} {one['shape']!s:14} {one['bytes']:>12,} bytes" for one in found["matrices"]]
     heading = f"{model}: {found['architecture']}, {found['parameters']:,} parameters, {found['bytes_base']:,} bytes"
     answer(found, as_json, "\n".join([heading, *lines]))
@@ -152,14 +166,18 @@ def measure(
     calibration: Calibrating,
 ) -> None:
     """Quality, size and latency of a model under a recipe, beside its base."""
+    from reparam_core.apply import check
     from reparam_core.measure import measured
 
+    source = _source(text, data)
     if device != "cpu":
         raise ReparamError(f"Unknown device '{device}'.", "Known: cpu.")
-    loaded = _load(model)
+    loaded, parsed = _load(model, recipe)
+    read = calibration.read(loaded)
+    check(loaded, parsed, read)
     found = measured(
-        loaded, recipe, text=text or data, sequences=sequences, length=length, offset=offset,
-        dtype=dtype, latency=latency, fresh=fresh, with_tasks=with_tasks, calibration=calibration.read(loaded), progress=Told(),
+        loaded, parsed, text=source, sequences=sequences, length=length, offset=offset,
+        dtype=dtype, latency=latency, fresh=fresh, with_tasks=with_tasks, calibration=read, progress=Told(),
     )  # fmt: skip
     answer(found.to_json(), as_json, str(found))
 
@@ -177,8 +195,8 @@ def spectra(
     """Singular values of the model's matrices, before and under a recipe."""
     from reparam_core.measure.spectra import spectra_of
 
-    loaded = _load(model)
-    found = spectra_of(_applied(loaded, recipe, calibration), where)
+    loaded, parsed = _load(model, recipe)
+    found = spectra_of(_applied(loaded, parsed, calibration), where)
     lines = [
         f"{one['role']:32} stable rank {one['stable_rank']:7.1f}  90 % of energy in rank {one['rank_of_energy']['0.9']}"
         for one in found["matrices"]
@@ -199,8 +217,8 @@ def attention(
     """Attention maps of every layer and head, and how far a recipe moves them."""
     from reparam_core.measure.attention import attention_report
 
-    loaded = _load(model)
-    found = attention_report(_applied(loaded, recipe, calibration), prompt)
+    loaded, parsed = _load(model, recipe)
+    found = attention_report(_applied(loaded, parsed, calibration), prompt)
     lines = [
         f"{kind}: {len(one['maps'])} layers × {len(one['maps'][0])} heads, {len(one['queries'])} queries"
         for kind, one in found["attention"].items()
@@ -227,8 +245,8 @@ def compress(
     if format != "packed":
         raise ReparamError(f"Unknown format '{format}'.", "Known: packed.")
     refuse_place(out, force)
-    loaded = _load(model)
-    setting = _applied(loaded, recipe, calibration)
+    loaded, parsed = _load(model, recipe)
+    setting = _applied(loaded, parsed, calibration)
     file = write_packed(out, setting.model, setting.forms, setting.storage, force)
     found = {"model": model, "recipe": setting.recipe.as_json(), "out": str(out), "bytes": file.stat().st_size}
     answer(found, as_json, f"{out}: {found['bytes']:,} bytes")

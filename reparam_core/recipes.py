@@ -17,12 +17,13 @@ import torch
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, field_validator, model_validator
 from wcmatch import fnmatch
 
-from reparam_core.errors import ReparamError
+from reparam_core.errors import MOST_QUOTED, ReparamError, quoted, shortened
 from reparam_core.methods.base import Method
 from reparam_core.methods.settings import SETTINGS, Setting
 from reparam_core.registry import AXES, method, methods
 
 MOST_PATTERNS = 1000  # that the braces of one glob may stand for
+ROLES_TOLD = 8
 Gathered = Literal["one-shot", "sequential"]
 EXAMPLE = "svd:0.5 + magnitude:0.5 + rtn:4g64"
 
@@ -60,7 +61,9 @@ class Step:
     def parse(cls, axis: str, raw: Any) -> Step:
         """From a recipe's JSON. Raises ReparamError naming the axis and the field."""
         if not isinstance(raw, dict) or "method" not in raw:
-            raise ReparamError(f"The {axis} step needs a method, got {raw!r}.", f"Known: {', '.join(methods(axis))}.")
+            raise ReparamError(
+                f"The {axis} step needs a method, got {_shown(raw)}.", f"Known: {', '.join(methods(axis))}."
+            )
         kind = method(str(raw["method"]), axis)
         endless = [name for name, value in raw.items() if isinstance(value, float) and not math.isfinite(value)]
         if endless:
@@ -98,9 +101,9 @@ def _plain(error: ValidationError) -> str:
     """Pydantic's findings in one line for people."""
     found = []
     for one in error.errors():
-        where = ".".join(str(place) for place in one["loc"])
+        where = shortened(".".join(str(place) for place in one["loc"]), MOST_QUOTED)
         what = one["msg"].removeprefix("Value error, ").replace("Extra inputs are not permitted", "unknown field")
-        given = f" (got {one['input']!r})" if where and one["type"] not in ("extra_forbidden", "missing") else ""
+        given = f" (got {_shown(one['input'])})" if where and one["type"] not in ("extra_forbidden", "missing") else ""
         found.append(f"{where + ': ' if where else ''}{what[0].lower() + what[1:]}{given}")
     return "; ".join(found)
 
@@ -119,7 +122,9 @@ class Rule(BaseModel):
             return raw
         unknown = sorted(set(raw) - {"where", *AXES})
         if unknown:
-            raise ReparamError(f"Unknown field '{unknown[0]}' in a rule.", f"A rule has where, {', '.join(AXES)}.")
+            raise ReparamError(
+                f"Unknown field {quoted(unknown[0])} in a rule.", f"A rule has where, {', '.join(AXES)}."
+            )
         steps = {axis: None if raw[axis] is None else Step.parse(axis, raw[axis]) for axis in AXES if axis in raw}
         return {"where": raw.get("where"), "steps": steps}
 
@@ -227,8 +232,8 @@ class Recipe(BaseModel):
         for rule in self.rules:
             matched = [role for role, by_default in roles.items() if rule.matches(role, by_default)]
             if not matched:
-                raise ReparamError(f"The recipe matches nothing: no matrix is called '{rule.where or 'blocks'}'.",
-                                   f"Roles look like {_some(roles)}.")  # fmt: skip
+                raise ReparamError(f"The recipe matches nothing: no matrix is called {quoted(rule.where or 'blocks')}.",
+                                   roles_told(roles))  # fmt: skip
             for role in matched:
                 for axis, step in rule.steps.items():
                     plan.setdefault(role, {}).pop(axis, None)
@@ -237,9 +242,18 @@ class Recipe(BaseModel):
         return {role: steps for role, steps in plan.items() if steps}
 
 
-def _some(roles: Iterable[str]) -> str:
-    every = list(roles)
-    return ", ".join(every[:2] + every[-1:])
+def roles_told(roles: Iterable[str]) -> str:
+    """`Roles are layers.0.attention.q, …`: one of each kind, and not too many."""
+    kinds: dict[str, str] = {}
+    for role in roles:
+        kinds.setdefault(re.sub(r"\d+", "", role), role)
+    found = sorted(kinds.values(), key=lambda role: role.startswith("other."))
+    return f"Roles are {', '.join(found[:ROLES_TOLD])} …"
+
+
+def _shown(given: Any) -> str:
+    """A value as it was given, of a long one only the ends."""
+    return shortened(repr(given), MOST_QUOTED)
 
 
 def _read(text: str) -> Any:
@@ -248,10 +262,12 @@ def _read(text: str) -> Any:
         return _json(text, "The recipe")
     if text.endswith(".json") or os.path.isfile(text):
         try:
-            return _json(Path(text).read_text(encoding="utf-8"), f"The recipe file {text}")
-        except (OSError, UnicodeDecodeError) as error:
+            return _json(Path(text).read_text(encoding="utf-8"), f"The recipe file {quoted(text)}")
+        except (OSError, ValueError) as error:
             reason = error.strerror if isinstance(error, OSError) else "it is no text"
-            raise ReparamError(f"The recipe file {text} cannot be read: {reason}.", "Give a JSON file.") from None
+            raise ReparamError(
+                f"The recipe file {quoted(text)} cannot be read: {reason}.", "Give a JSON file."
+            ) from None
     return {"rules": short_rules(text)}
 
 
@@ -261,6 +277,8 @@ def _json(text: str, what: str) -> Any:
     except json.JSONDecodeError as error:
         raise ReparamError(f"{what} is no valid JSON: {error.msg} at line {error.lineno}, column {error.colno}.",
                            "Mend it there, or use the short form.") from None  # fmt: skip
+    except (RecursionError, ValueError):  # nested thousands deep, a number of thousands of digits
+        raise ReparamError(f"{what} is beyond what can be read.", "Write numbers and rules as usual.") from None
 
 
 NUMBER = r"[\d.]+(?:e[+-]?\d+)?"
@@ -281,7 +299,8 @@ def short_rules(text: str) -> list[dict[str, Any]]:
         axis, step = _short_step(part.strip())
         if axis in rule:
             raise ReparamError(
-                f"The recipe '{text}' names the {axis} step twice.", "Name each axis once, or write rules in JSON."
+                f"The recipe {quoted(text)} names the {axis} step twice.",
+                "Name each axis once, or write rules in JSON.",
             )
         rule[axis] = step
     return [rule]
@@ -290,7 +309,7 @@ def short_rules(text: str) -> list[dict[str, Any]]:
 def _short_step(part: str) -> tuple[str, dict[str, Any]]:
     said, _, how = part.partition("@")
     name, _, value = said.partition(":")
-    wrong = ReparamError(f"'{part}' is no step of a recipe.", f"Write 'base', or steps like '{EXAMPLE}'.")
+    wrong = ReparamError(f"{quoted(part)} is no step of a recipe.", f"Write 'base', or steps like '{EXAMPLE}'.")
     if not name or (":" in said) != bool(value) or ("@" in part and not how):
         raise wrong
     kind = method(name)
@@ -298,7 +317,7 @@ def _short_step(part: str) -> tuple[str, dict[str, Any]]:
         raise wrong
     found = PATTERNS[kind.axis].fullmatch(value)
     if not found:
-        raise ReparamError(f"'{value}' is no setting for {name}.", f"Write {EXAMPLES[kind.axis]}.")
+        raise ReparamError(f"{quoted(value)} is no setting for {name}.", f"Write {EXAMPLES[kind.axis]}.")
     given = {key: text for key, text in found.groupdict().items() if text is not None}
     step: dict[str, Any] = {"method": name} | ({"statistics": how} if how else {})
     if given.pop("tensor", None):
@@ -316,5 +335,5 @@ def _numbers(given: Mapping[str, str]) -> dict[str, Any]:
         try:
             numbers[key] = text if text == "tensor" else int(text) if text.isdigit() and key != "keep" else float(text)
         except ValueError:
-            raise ReparamError(f"'{text}' is no number.", f"Write a recipe like '{EXAMPLE}'.") from None
+            raise ReparamError(f"{quoted(text)} is no number.", f"Write a recipe like '{EXAMPLE}'.") from None
     return numbers

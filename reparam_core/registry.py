@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from functools import cache
 from typing import TYPE_CHECKING, TypeVar
 
-from reparam_core.errors import ReparamError
+from reparam_core.errors import ReparamError, quoted
 
 if TYPE_CHECKING:
     from reparam_core.methods.base import Method
@@ -42,7 +42,7 @@ def method(name: str, axis: str | None = None) -> type[Method]:
     known = methods(axis)
     if name not in known:
         kind = f"{axis} method" if axis else "method"
-        raise ReparamError(f"Unknown {kind} '{name}'.", f"Known: {_listed(known)}.")
+        raise ReparamError(f"Unknown {kind} {quoted(name)}.", f"Known: {_listed(known)}.")
     return known[name]
 
 

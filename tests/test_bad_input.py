@@ -3,6 +3,7 @@
 import json
 import shutil
 from collections.abc import Callable
+from importlib import import_module
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -134,6 +135,41 @@ def test_an_unknown_model_names_the_known_ones(run: Run) -> None:
     assert DECODER in line
 
 
+@pytest.mark.parametrize("name", ["", "  "])
+def test_a_model_without_a_name_is_one_line(name: str, run: Run) -> None:
+    status, line = run("inspect", "--model", name)
+    assert status == 2
+    assert line.startswith("Error: No model is named. Known: embedded-decoder,")
+
+
+@pytest.mark.parametrize("recipe", ["frobnicate:3", "svd:0", "missing.json"])
+def test_a_recipe_is_read_before_a_model_is_fetched(recipe: str, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("reparam_core.models.load", lambda *_, **__: pytest.fail("a model was fetched"))
+    for command in (("measure",), ("spectra",), ("attention", "--prompt", "a"), ("compress", "--out", "nowhere")):
+        assert run(*command, "--model", DECODER, "--recipe", recipe)[0] == 2
+
+
+def test_a_recipe_that_does_not_fit_is_told_before_any_text_is_read(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(
+        import_module("reparam_core.measure.measurement"), "_asked", lambda *_: pytest.fail("a text was read")
+    )
+    status, line = run("measure", "--model", DECODER, "--recipe", "svd:r9999")
+    assert status == 2
+    assert "above the full rank 128" in line
+
+
+def test_what_is_long_is_repeated_in_part(run: Run) -> None:
+    long = "x" * 10_000
+    for given in (("--recipe", long), ("--data", long), ("--recipe", f'{{"rules": [{{"where": "{long}"}}]}}'),
+                  ("--calibration", long), ("--dtype", "float32", "--text", long)):  # fmt: skip
+        status, line = run("measure", "--model", DECODER, *given)
+        assert status == 2
+        assert len(line) < 500
+    status, line = run("inspect", "--model", long)
+    assert status == 2
+    assert len(line) < 500
+
+
 def test_a_model_too_large_for_this_machine_is_said_before_it_is_loaded(
     tiny: Path, tmp_path: Path, run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -192,6 +228,14 @@ OPTIONS = {
 }
 
 
+@pytest.mark.parametrize(("option", "told"), [
+    (("--text", ""), "no name"), (("--data", ""), "no name"), (("--text", "a.txt", "--data", "dates"), "both name")])  # fmt: skip
+def test_what_is_scored_is_named_once(option: tuple[str, ...], told: str, run: Run) -> None:
+    status, line = run("measure", "--model", DECODER, *option)
+    assert status == 2
+    assert told in line
+
+
 @pytest.mark.parametrize("option", OPTIONS, ids=" ".join)
 def test_a_wrong_option_is_one_line(option: tuple[str, str], run: Run) -> None:
     status, line = run("measure", "--model", DECODER, "--no-latency", "--no-tasks", *option)
@@ -200,7 +244,10 @@ def test_a_wrong_option_is_one_line(option: tuple[str, str], run: Run) -> None:
 
 
 def test_a_glob_without_end_or_meaning_is_one_line(run: Run) -> None:
-    for glob, told in (("{0..5000}", "stands for more than"), ("nothing.*", "No matrix matches")):
+    for glob, told in (
+        ("{0..5000}", "stands for more than"),
+        ("nothing.*", "layers.0.attention.q, layers.0.attention.k"),
+    ):
         status, line = run("spectra", "--model", DECODER, "--where", glob)
         assert status == 2
         assert told in line

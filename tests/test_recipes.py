@@ -257,6 +257,41 @@ def test_braces_that_stand_for_thousands_are_one_line(where: str) -> None:
     Recipe.parse({"rules": [{"where": "layers.{1..1000}.*"}]}).rules[0].matches("layers.7.x", True)
 
 
+LONG = "x" * 10_000
+
+
+@pytest.mark.parametrize("typed", [
+    LONG, f"svd:{LONG}", f"svd:0.5 + {LONG}", f"{LONG}.json", "svd:" + "9" * 9000, "rtn:4g" + "9" * 9000,
+    f'{{"{LONG}": 1, "rules": []}}', f'{{"rules": [{{"{LONG}": 1}}]}}', f'{{"rules": [{{"rank": "{LONG}"}}]}}',
+    f'{{"rules": [{{"rank": {{"method": "{LONG}"}}}}]}}', f'{{"rules": [{{"rank": {{"method": "svd", "keep": "{LONG}"}}}}]}}',
+    f'{{"rules": [{{"rank": {{"method": "svd", "keep": 0.5, "{LONG}": 1}}}}]}}', f'{{"rules": [], "storage": "{LONG}"}}',
+    f'{{"rules": {[{}] * 500 + [1] * 500}}}',
+])  # fmt: skip
+def test_what_was_given_is_repeated_in_part(typed: str) -> None:
+    with pytest.raises(ReparamError) as caught:
+        Recipe.parse(typed)
+    assert len(str(caught.value)) < 700
+    assert "x" * 81 not in str(caught.value)
+
+
+def test_a_glob_that_matches_nothing_is_told_with_a_role_of_every_kind() -> None:
+    roles = {f"layers.{i}.{name}": True for i in range(90) for name in ("attention.q", "mlp.up")} | {"embedding": False}
+    recipe = Recipe.parse({"rules": [{"where": "x" * 10_000, "bits": {"method": "rtn", "bits": 4}}]})
+    with pytest.raises(
+        ReparamError, match=r"Roles are layers\.0\.attention\.q, layers\.0\.mlp\.up, embedding …"
+    ) as caught:
+        recipe.resolve(roles)
+    assert len(str(caught.value)) < 300
+
+
+@pytest.mark.parametrize(
+    "raw", ['{"rules": ' + "[" * 100_000, '{"rules": [{"rank": {"method": "svd", "rank": ' + "9" * 5000 + "}}]}"]
+)
+def test_json_beyond_what_can_be_read_is_one_line(raw: str) -> None:
+    with pytest.raises(ReparamError, match="beyond what can be read"):
+        Recipe.parse(raw)
+
+
 @pytest.mark.parametrize("number", ["1e999", "NaN", "-Infinity"])
 def test_no_number_is_endless(number: str) -> None:
     with pytest.raises(ReparamError, match="Give a finite number"):

@@ -8,14 +8,13 @@ from typing import Any
 
 import torch
 
+from reparam_core.apply.checking import check, plan_of
 from reparam_core.apply.finished import keep, kept
 from reparam_core.apply.preparing import preparing, side_by_side
 from reparam_core.apply.returning import Returning
 from reparam_core.apply.setting import Setting
 from reparam_core.apply.steps import Plan, Work, batches, first, transformed
 from reparam_core.data import Sequences
-from reparam_core.data import calibration as sequences_of
-from reparam_core.errors import ReparamError
 from reparam_core.models import Model
 from reparam_core.models.model import structural_clone
 from reparam_core.parametrizations import Parametrization
@@ -62,12 +61,6 @@ def finished(
     return steps.value
 
 
-def calibration_of(model: Model, recipe: Recipe) -> Sequences | None:
-    """The sequences that the recipe's own calibration names; None where no step reads any."""
-    asked = recipe.calibration
-    return sequences_of(model, asked.text, asked.sequences, asked.length, asked.offset) if recipe.reads else None
-
-
 def applying(
     model: Model,
     recipe: str | Mapping[str, Any] | Recipe,
@@ -77,14 +70,13 @@ def applying(
 ) -> Applying:
     """`apply` in steps, each a place to pause or to stop: yields how much is done and what comes next."""
     parsed = Recipe.parse(recipe)
-    plan = parsed.resolve({role: one.compressed_by_default for role, one in model.matrices.items()})
-    read = (calibration if parsed.reads else None) or calibration_of(model, parsed)
+    checked = check(model, parsed, calibration)
     started, work = time.perf_counter(), Work(model, parsed.storage_dtype(model.storage))
-    forms = yield from _forms(work, parsed, plan, read, dtype)
+    forms = yield from _forms(work, parsed, checked.plan, checked.calibration, dtype)
     changed = bool(forms) or work.storage != model.storage
     module = model.clone(forms, dtype, work.storage) if changed else model.module_in(dtype)
     seconds = {"prepare": work.prepare, "apply": time.perf_counter() - started - work.prepare}
-    return Setting(model, parsed, forms, module, dtype, seconds, read)
+    return Setting(model, parsed, forms, module, dtype, seconds, checked.calibration)
 
 
 def _forms(work: Work, recipe: Recipe, plan: Plan, read: Sequences | None, dtype: torch.dtype) -> Making:
@@ -121,9 +113,6 @@ def _at_once(work: Work, plan: Plan, dtype: torch.dtype) -> Making:
 
 def _in_order(work: Work, plan: Plan, read: Sequences) -> Making:
     """Block by block, each reading what the compressed blocks before it answer; what stands outside them last."""
-    if any(step.method.unit == "model" for step in _steps(plan)):
-        raise ReparamError("A step that looks at the whole model at once cannot go block by block.",
-                           "Take the scope matrix or layer beside sequential statistics.")  # fmt: skip
     forms: dict[str, Parametrization] = {}
     walk, done = Walk(work.model, structural_clone(work.model.module), read), 0
     for block in walk.blocks():
@@ -158,8 +147,7 @@ def _reads(step: Step, how: str) -> bool:
 def prepare(model: Model, recipe: Recipe, progress: Progress | None = None) -> float:
     """Fill the store with all that `apply` will want of the weights alone; seconds it took."""
     started = time.perf_counter()
-    plan = recipe.resolve({role: one.compressed_by_default for role, one in model.matrices.items()})
-    of_weights = {role: steps for role, steps in plan.items() if not first(steps).method.needs}
+    of_weights = {role: steps for role, steps in plan_of(model, recipe).items() if not first(steps).method.needs}
     for share, what in preparing(Work(model, model.storage), of_weights):
         if progress:
             progress(share, what)

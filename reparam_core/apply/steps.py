@@ -38,9 +38,20 @@ class Work:
             return None
         found = self.known.get(step.statistics, {}).get(role)
         if found is None:
-            raise ReparamError(f"{role} multiplies nothing that the calibration text reaches, and {step.short()} needs its inputs.",
-                               "Leave that matrix out, or take a method that looks at the weights alone.")  # fmt: skip
+            raise nothing_read(role, step)
         return found
+
+
+def nothing_read(role: str, step: Step) -> ReparamError:
+    """What is told of a matrix whose inputs no calibration text shows."""
+    return ReparamError(f"{role} multiplies nothing that the calibration text reaches, and {step.short()} needs its inputs.",
+                        "Leave that matrix out, or take a method that looks at the weights alone.")  # fmt: skip
+
+
+def nothing_left(role: str, form: Parametrization, step: Step) -> ReparamError:
+    """What is told of a matrix that an earlier compression left no numbers of."""
+    return ReparamError(f"{role} is {form.form.replace('_', ' ')} already: {step.short()} has nothing to work on.",
+                        "Start from the model that it was made of, or leave that matrix out.")  # fmt: skip
 
 
 def transformed(work: Work, plan: Plan, dtype: torch.dtype) -> dict[str, Parametrization]:
@@ -87,7 +98,7 @@ def _step(
     for names in _units_of_leaves(step.method, leaves):
         chosen = {name: leaves[name] for name in names}
         made = prepared(work, step.method, chosen, history)
-        with _told_where(chosen):
+        with told_where(names[0]):
             for name, form in step.method.at(made, chosen, step.setting).items():
                 role, _, path = name.partition(SEPARATOR)
                 forms[role] = forms[role].replace(path, form)
@@ -95,20 +106,19 @@ def _step(
 
 
 @contextmanager
-def _told_where(leaves: Mapping[str, Leaf]) -> Iterator[None]:
-    """What goes wrong with these leaves is told with the role of the first."""
+def told_where(name: str) -> Iterator[None]:
+    """What goes wrong with a matrix, or with a leaf of it, is told with its role."""
     try:
         yield
     except ReparamError as error:
-        raise ReparamError(f"{next(iter(leaves)).split(SEPARATOR)[0]}: {error.problem}", error.remedy) from error
+        raise ReparamError(f"{name.split(SEPARATOR)[0]}: {error.problem}", error.remedy, error.topic) from error
 
 
 def named_leaves(work: Work, step: Step, role: str, form: Parametrization) -> Iterator[tuple[str, Leaf]]:
     """What the step works on, with role and path. Raises ReparamError where an earlier compression left nothing."""
     found = form.leaves(work.statistics(step, role))
     if not found:
-        raise ReparamError(f"{role} is {form.form.replace('_', ' ')} already: {step.short()} has nothing to work on.",
-                           "Start from the model that it was made of, or leave that matrix out.")  # fmt: skip
+        raise nothing_left(role, form, step)
     return ((f"{role}{SEPARATOR}{leaf.path}", leaf) for leaf in found)
 
 
@@ -125,7 +135,7 @@ def prepared(work: Work, method: Method, leaves: Mapping[str, Leaf], history: Ma
     started, made = time.perf_counter(), list[Prepared]()
 
     def make() -> Prepared:
-        with _told_where(leaves):
+        with told_where(next(iter(leaves))):
             made.append(method.prepare(leaves))
         return made[0]
 

@@ -27,7 +27,7 @@ def refuse_overlap(calibrated: Tensor, evaluated: Tensor) -> None:
     seen = set(_runs(evaluated))
     if any(run in seen for run in _runs(calibrated)):
         raise ReparamError(f"The calibration holds {RUN} tokens in a row that quality is measured on.",
-                           "Take another text for one of them, or another --calibration-offset.")  # fmt: skip
+                           "Take another text for one of them, or another --calibration-offset.", topic="overlap")  # fmt: skip
 
 
 def _runs(ids: Tensor) -> Iterator[bytes]:

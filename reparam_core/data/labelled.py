@@ -15,7 +15,7 @@ from functools import cache
 from pathlib import Path
 
 from reparam_core.data.texts import DATA, shipped
-from reparam_core.errors import ReparamError
+from reparam_core.errors import MOST_QUOTED, ReparamError, quoted, shortened
 
 TEXT_COLUMNS = ("text", "sentence", "input", "question", "prompt")
 ANSWER_COLUMNS = ("label", "answer", "target", "output", "iso", "sentiment")
@@ -144,9 +144,11 @@ def table(name: str) -> Table:
     try:
         content = Path(name).read_bytes().decode("utf-8-sig")
     except FileNotFoundError:
-        raise ReparamError(f"There is no table '{name}'.", f"Known: {', '.join(TABLES)}; or a CSV file.") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise ReparamError(f"{name} cannot be read as text: {error}.", "Give a CSV file in UTF-8.") from None
+        raise ReparamError(
+            f"There is no table {quoted(name)}.", f"Known: {', '.join(TABLES)}; or a CSV file."
+        ) from None
+    except (OSError, ValueError) as error:
+        raise ReparamError(f"{quoted(name)} cannot be read as text: {error}.", "Give a CSV file in UTF-8.") from None
     return parsed(content, Path(name).name)
 
 
@@ -158,7 +160,7 @@ def parsed(content: str, name: str) -> Table:
                     for names in (TEXT_COLUMNS, ANSWER_COLUMNS))  # fmt: skip
     if text is None or answer is None:
         raise ReparamError(
-            f"{name} needs a column of texts and one of answers; it has {', '.join(columns) or 'no header'}.",
+            f"{name} needs a column of texts and one of answers; it has {shortened(', '.join(columns), MOST_QUOTED) or 'no header'}.",
             "Name them text and label in its first line.",
         )
     try:
@@ -168,7 +170,7 @@ def parsed(content: str, name: str) -> Table:
                            "Look for a quotation mark that is never closed.") from None  # fmt: skip
     whole = [pair for pair in pairs if all(pair)]
     if not whole:
-        raise ReparamError(f"{name} has no row with both a text and an answer.", "Give at least 16 rows.")
+        raise ReparamError(f"{name} has no row with both a text and an answer.", "Give one at least.")
     labels = tuple(sorted({one for _, one in whole}))
     choices = labels if 2 <= len(labels) <= 20 else ()
     return Table(name, tuple(Row(one, given, choices) for one, given in whole))

@@ -14,6 +14,7 @@ from reparam_core.store import store
 
 MOST_BYTES = 20 * 2**20
 SHOWN = 12
+LEAST_ROWS = 16  # of a table: an interval is drawn from as many answers at least
 WORDS, LONGEST_NAME = 5, 32  # of a name; in bytes
 
 
@@ -25,7 +26,7 @@ def folder() -> Path:
 def keep_own(content: bytes, suffix: str, name: str = "") -> Path:
     """Keep a text (`.txt`) or a table (`.csv`) under its name or its first words; the same content is the same file.
 
-    Raises ReparamError for what is empty, too long, no text, or no table.
+    Raises ReparamError for what is empty, too long, no text, no table, or a table of too few rows.
     """
     if len(content) > MOST_BYTES:
         raise ReparamError(f"That is {len(content) / 2**20:.0f} MB.", f"Give at most {MOST_BYTES // 2**20} MB.")
@@ -36,7 +37,7 @@ def keep_own(content: bytes, suffix: str, name: str = "") -> Path:
     if not text.strip():
         raise ReparamError("That text is empty.", "Give at least a few sentences.")
     if suffix == ".csv":
-        parsed(text, "The table")
+        _refuse_few(len(parsed(text, "The table").rows))
     start = f"own-{hashlib.sha256(content).hexdigest()[:8]}"
     path = next(folder().glob(f"{start}*{suffix}"), folder() / f"{start}-{_file_name(name or text)}{suffix}")
     try:
@@ -48,6 +49,13 @@ def keep_own(content: bytes, suffix: str, name: str = "") -> Path:
     except OSError as error:
         raise ReparamError(f"It could not be kept: {error.strerror}.", "Make room on the disk.") from None
     return path
+
+
+def _refuse_few(rows: int) -> None:
+    """Raises ReparamError where a table is too short for the intervals that stand beside every figure of it."""
+    if rows < LEAST_ROWS:
+        raise ReparamError(f"The table has {rows} row{'s' if rows > 1 else ''} with both a text and an answer, and from fewer than "
+                           f"{LEAST_ROWS} no interval can be told.", f"Give at least {LEAST_ROWS} rows.")  # fmt: skip
 
 
 def _file_name(words: str) -> str:

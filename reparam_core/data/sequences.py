@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from reparam_core.data.texts import Text, text
-from reparam_core.errors import ReparamError
+from reparam_core.errors import ReparamError, quoted
 
 MOST_CHARACTERS = 6  # of a token, as a first guess
 MARGIN = 256  # tokens before a cut that are not relied on
@@ -70,8 +70,8 @@ def sequences(model: Reader, name: str, count: int = 16, length: int = 512, offs
     tokens = _tokens(model, found, offset + count * length)
     there = max(0, (len(tokens) - offset) // length)
     if there == 0:
-        raise ReparamError(f"{found.name} has {len(tokens)} tokens from offset {offset}: less than one sequence of {length}.",
-                           "Give a longer text, or a shorter length.")  # fmt: skip
+        raise ReparamError(f"{quoted(found.name)} has {len(tokens)} tokens{f', read from {offset} on' if offset else ''}: less than one "
+                           f"sequence of {length}.", "Give a longer text, or a shorter length.", topic="short")  # fmt: skip
     if there < count:
         notes.append(f"the text has {there} sequences of {length}, fewer than the {count} asked for")
     used = min(there, count)
@@ -93,7 +93,9 @@ def _tokens(model: Reader, found: Text, wanted: int) -> list[int]:
     A token depends on the few characters around it, so those well before the cut are the whole text's own.
     """
     if model.tokenizer is None:
-        raise ReparamError(f"{model.name} has no tokenizer.", "Give token ids as .npy of shape (N, L).")
+        raise ReparamError(
+            f"{model.name} has no tokenizer.", "Give token ids as .npy of shape (N, L).", topic="tokenizer"
+        )
     name = (model.sha256, found.sha256)
     known, whole = _tokenized.get(name, ([], False))
     characters = MOST_CHARACTERS * wanted + MARGIN
@@ -111,9 +113,11 @@ def _tokens(model: Reader, found: Text, wanted: int) -> list[int]:
 def _array(name: str, count: int, length: int, vocabulary: int, notes: list[str]) -> Sequences:
     array = _loaded(name)
     if array.ndim != 2 or array.dtype.kind not in "iu" or 0 in array.shape or array.shape[1] < 2:
-        raise ReparamError(f"{name} holds {array.dtype} of shape {array.shape}.", "Give integers of shape (N, L).")
+        raise ReparamError(
+            f"{quoted(name)} holds {array.dtype} of shape {array.shape}.", "Give integers of shape (N, L)."
+        )
     if array.min() < 0 or array.max() >= vocabulary:
-        raise ReparamError(f"{name} holds ids from {array.min()} to {array.max()}, and the vocabulary has {vocabulary}.",
+        raise ReparamError(f"{quoted(name)} holds ids from {array.min()} to {array.max()}, and the vocabulary has {vocabulary}.",
                            "Tokenize with this model's own tokenizer.")  # fmt: skip
     ids = torch.from_numpy(array[:count, :length].astype(np.int64))
     if ids.shape != (count, length):
@@ -127,7 +131,9 @@ def _loaded(name: str) -> np.ndarray:
     try:
         found = np.load(name, allow_pickle=False)
     except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
-        raise ReparamError(f"{name} cannot be read as an array: {error}.", "Save token ids with numpy.save.") from None
+        raise ReparamError(
+            f"{quoted(name)} cannot be read as an array: {error}.", "Save token ids with numpy.save."
+        ) from None
     if not isinstance(found, np.ndarray):
-        raise ReparamError(f"{name} holds several arrays.", "Save the token ids alone, with numpy.save.")
+        raise ReparamError(f"{quoted(name)} holds several arrays.", "Save the token ids alone, with numpy.save.")
     return found

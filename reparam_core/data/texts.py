@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from functools import cache, cached_property
 from pathlib import Path
 
-from reparam_core.errors import ReparamError
+from reparam_core.errors import ReparamError, quoted
 
 DATA = Path(__file__).resolve().parents[2] / "assets" / "data"
 
@@ -84,7 +84,7 @@ ENTRIES = {
 def shipped(name: str) -> Text:
     """A shipped text. Raises ReparamError with the known names."""
     if name not in ENTRIES:
-        raise ReparamError(f"There is no text '{name}'.", f"Known: {', '.join(ENTRIES)}; or a file.")
+        raise ReparamError(f"There is no text {quoted(name)}.", f"Known: {', '.join(ENTRIES)}; or a file.")
     return Text(name, ENTRIES[name].read())
 
 
@@ -96,10 +96,10 @@ def text(name: str) -> Text:
         content = Path(name).read_text(encoding="utf-8-sig")
     except UnicodeDecodeError:
         raise ReparamError(
-            f"{name} is no text: it holds bytes that are not UTF-8.", "Give a plain text file."
+            f"{quoted(name)} is no text: it holds bytes that are not UTF-8.", "Give a plain text file."
         ) from None
     except OSError as error:
-        raise ReparamError(f"{name} cannot be read: {error.strerror}.", "Give a plain text file.") from None
+        raise ReparamError(f"{quoted(name)} cannot be read: {error.strerror}.", "Give a plain text file.") from None
     if not content.strip():
-        raise ReparamError(f"{name} is empty.", "Give a text with at least a few sentences.")
+        raise ReparamError(f"{quoted(name)} is empty.", "Give a text with at least a few sentences.")
     return Text(Path(name).name, content)

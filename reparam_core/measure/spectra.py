@@ -15,9 +15,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from reparam_core.apply import Setting
-from reparam_core.errors import ReparamError
+from reparam_core.errors import ReparamError, quoted
 from reparam_core.methods.settings import energy_rank
-from reparam_core.recipes import Recipe
+from reparam_core.recipes import Recipe, roles_told
 
 ENERGIES = (0.5, 0.9, 0.95, 0.99)
 TALL = 4  # times as long as wide: from there on the Gram matrix is much the cheaper way
@@ -228,7 +228,7 @@ def spectra_of(setting: Setting, where: str | None = None) -> dict[str, Any]:
     (meant,) = Recipe.parse({"rules": [{"where": where}]}).rules  # a glob means here what it means in a recipe
     roles = [role for role, one in setting.model.matrices.items() if meant.matches(role, one.compressed_by_default)]
     if not roles:
-        raise ReparamError(f"No matrix matches '{where}'.", f"Roles look like {next(iter(setting.model.matrices))}.")
+        raise ReparamError(f"No matrix matches {quoted(where)}.", roles_told(setting.model.matrices))
     found = []
     for role in roles:
         after = spectrum(setting.forms[role].dense()) if role in setting.forms else None

@@ -47,6 +47,10 @@ class Method(ABC):
     def at(self, prepared: Prepared, leaves: Mapping[str, Leaf], setting: Any) -> dict[str, Parametrization]:
         """The cheap cut at one setting, for each of the unit's matrices."""
 
+    def refuse(self, setting: Any, shape: tuple[int, int]) -> None:
+        """Raises ReparamError where the setting is none for a matrix (out, in): asked before any number is touched."""
+        setting.refuse(shape)
+
     def identity(self) -> dict[str, Any]:
         """What distinguishes this instance: name and fields, as plain JSON."""
         return {"method": self.name} | asdict(self)
@@ -61,6 +65,7 @@ class _OneMatrix(Method):
 
     def at(self, prepared: Prepared, leaves: Mapping[str, Leaf], setting: Setting) -> dict[str, Parametrization]:
         ((role, leaf),) = leaves.items()
+        self.refuse(setting, (leaf.weight.shape[0], leaf.weight.shape[1]))
         return {role: self.at_matrix(prepared, leaf, setting)}
 
 

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from reparam_core.errors import ReparamError
+from reparam_core.methods.base import Method
 from reparam_core.methods.settings import SparsitySetting
 from reparam_core.parametrizations import Dense, Leaf, Sparse
 
@@ -27,18 +28,14 @@ def lowest_of_rows(scores: Tensor, count: int) -> Tensor:
     return torch.from_numpy(gone)
 
 
-def refuse_narrow(columns: int, kept: int, of: int) -> None:
-    """Raises ReparamError where a row is shorter than one group of the pattern."""
-    if columns < of:
-        raise ReparamError(f"A pattern of {kept}:{of} needs rows of at least {of} numbers; these have {columns}.",
-                           "Leave that matrix out, or prune a share of it instead.")  # fmt: skip
+class ByScore(Method):
+    """A method that prunes by a score of its own."""
 
-
-def refuse_threshold(setting: SparsitySetting, name: str) -> None:
-    """Raises ReparamError for a threshold on the weights."""
-    if setting.threshold is not None:
-        raise ReparamError(f"{name} prunes by a score of its own, which no threshold on the weights cuts.",
-                           f"Give a fraction or a pattern, as in {name}:0.5 or {name}:2:4.")  # fmt: skip
+    def refuse(self, setting: SparsitySetting, shape: tuple[int, int]) -> None:
+        if setting.threshold is not None:
+            raise ReparamError(f"{self.name} prunes by a score of its own, which no threshold on the weights cuts.",
+                               f"Give a fraction or a pattern, as in {self.name}:0.5 or {self.name}:2:4.")  # fmt: skip
+        super().refuse(setting, shape)
 
 
 def outside_pattern(scores: Tensor, kept: int, of: int) -> Tensor:
@@ -62,12 +59,10 @@ def outside_pattern(scores: Tensor, kept: int, of: int) -> Tensor:
     return torch.from_numpy(gone[:, :columns])
 
 
-def gone_by(scores: Tensor, setting: SparsitySetting, name: str) -> Tensor:
-    """True where pruned: floor(fraction · columns) of every row, or all but a pattern. Raises ReparamError for a threshold."""
+def gone_by(scores: Tensor, setting: SparsitySetting) -> Tensor:
+    """True where pruned: floor(fraction · columns) of every row, or all but a pattern."""
     if setting.kept_of is not None:
-        refuse_narrow(scores.shape[1], *setting.kept_of)
         return outside_pattern(scores, *setting.kept_of)
-    refuse_threshold(setting, name)
     return lowest_of_rows(scores, int((setting.fraction or 0) * scores.shape[1]))
 
 

@@ -37,6 +37,13 @@ class Setting(BaseModel, ABC):
     def told(self) -> str:
         """In words, as a sentence has it after `at`."""
 
+    def refuse(self, shape: tuple[int, int]) -> None:
+        """Raises ReparamError where it does not fit a matrix of this shape, as far as the shape tells."""
+
+    def parts(self, shape: tuple[int, int]) -> list[tuple[int, int]]:
+        """Shapes of what the next step works on, as far as this one tells."""
+        return [shape]
+
     def given(self) -> dict[str, Any]:
         """The fields that were set, as a recipe writes them."""
         return self.model_dump(exclude_none=True, exclude_defaults=True)
@@ -59,6 +66,16 @@ class RankSetting(Setting):
             raise ReparamError(f"Rank {wanted} is above the full rank {full} of a {shape[0]} × {shape[1]} matrix.",
                                f"Ask for at most {full}.")  # fmt: skip
         return max(1, wanted)
+
+    def refuse(self, shape: tuple[int, int]) -> None:
+        if self.energy is None:  # of which every matrix has some rank
+            self.resolve(shape)
+
+    def parts(self, shape: tuple[int, int]) -> list[tuple[int, int]]:
+        if self.energy is not None:
+            return []
+        r = self.resolve(shape)
+        return [(shape[0], r), (r, shape[1])]
 
     def _wanted(self, shape: tuple[int, int], singular_values: Tensor | None) -> int:
         if self.keep is not None:
@@ -109,6 +126,12 @@ class SparsitySetting(Setting):
     def kept_of(self) -> tuple[int, int] | None:
         """(2, 4) for `2:4`."""
         return None if self.pattern is None else (int(self.pattern.split(":")[0]), int(self.pattern.split(":")[1]))
+
+    def refuse(self, shape: tuple[int, int]) -> None:
+        kept, of = self.kept_of or (0, 1)
+        if shape[1] < of:
+            raise ReparamError(f"A pattern of {kept}:{of} needs rows of at least {of} numbers; these have {shape[1]}.",
+                               "Leave that matrix out, or prune a share of it instead.")  # fmt: skip
 
     def short(self) -> str:
         """As in `magnitude:…`."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
@@ -57,7 +58,7 @@ def fit(name: str) -> Fit:
     if entry is not None and entry.source and not (entry.folder / "config.json").exists():
         return Fit(1.5 * memory_needed(entry.bytes), free_memory, entry.bytes, free_disk, entry.seconds)
     folder = entry.folder if entry is not None else Path(name)
-    if not folder.is_dir():
+    if not os.path.isdir(folder):  # which swallows what no path can be
         return Fit(None, free_memory, 0, free_disk, 60)
     on_disk = sum(one.stat().st_size for one in folder.rglob("*.safetensors"))
     return Fit(memory_needed(on_disk), free_memory, 0, free_disk, max(1.0, on_disk / 2e8))

@@ -6,6 +6,7 @@ import ctypes
 import gc
 import hashlib
 import json
+import os
 import sys
 import threading
 from collections import OrderedDict
@@ -20,7 +21,7 @@ import transformers
 from safetensors import SafetensorError, safe_open
 from torch import nn
 
-from reparam_core.errors import ReparamError
+from reparam_core.errors import ReparamError, quoted
 from reparam_core.models.catalogue import ENTRIES
 from reparam_core.models.converting import converted
 from reparam_core.models.fit import memory_needed
@@ -88,11 +89,13 @@ def _give_back() -> None:
 
 
 def _load(name: str, progress: Progress | None) -> Model:
+    if not name.strip():
+        raise ReparamError("No model is named.", f"Known: {', '.join(ENTRIES)}; a folder; or a hub id.")
     entry = ENTRIES.get(name)
     if entry is not None:
         folder = converted(entry, progress) if entry.package else entry.require()
         return _from_folder(name, folder, entry.source_bits)
-    if Path(name).exists():
+    if os.path.exists(name):  # which swallows what no path can be
         return _from_folder(name, Path(name))
     return _from_folder(name, _from_hub(name))
 
@@ -227,5 +230,5 @@ def _from_hub(name: str) -> Path:
     except ReparamError:
         raise
     except Exception as error:  # the hub's client raises a dozen unrelated classes
-        raise ReparamError(f"There is no model '{name}' here, and the hub gave none ({type(error).__name__}).",
+        raise ReparamError(f"There is no model {quoted(name)} here, and the hub gave none ({type(error).__name__}).",
                            f"Known: {', '.join(ENTRIES)}; or a folder.") from error  # fmt: skip

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import tempfile
+import uuid
 from collections.abc import Mapping
 from math import prod
 from pathlib import Path
@@ -50,7 +50,8 @@ def write_packed(
     refuse_place(directory, force)
     try:
         directory.parent.mkdir(parents=True, exist_ok=True)
-        aside = Path(tempfile.mkdtemp(dir=directory.parent, prefix=f".{directory.name}-"))
+        aside = directory.parent / f".compress-{uuid.uuid4().hex}"
+        aside.mkdir()  # with the mode of every new folder: a temporary one is its maker's alone
         try:
             _write(aside, model, forms, storage)
             _replace(directory, aside)
@@ -117,6 +118,8 @@ def _write(directory: Path, model: Model, forms: Mapping[str, Parametrization], 
     model.config.save_pretrained(directory)
     if model.tokenizer is not None:
         model.tokenizer.save_pretrained(directory)
+    for file in directory.iterdir():  # some are written as private temporary files first
+        shutil.copymode(directory / SPECS, file)
 
 
 def _layout(model: Model, forms: Mapping[str, Parametrization], storage: torch.dtype) -> Layout:

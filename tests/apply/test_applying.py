@@ -266,7 +266,7 @@ def test_what_is_packed_already_can_only_be_compressed_where_something_is_left(l
         write_packed(tmp_path / name, llama, setting.forms, setting.storage)
         made[name] = load(tmp_path / name)
         assert base(made[name]).bytes == setting.bytes
-    with pytest.raises(ReparamError, match=r"layers\.0\.attention\.q is quantized already: rtn:2"):
+    with pytest.raises(ReparamError, match=r"layers\.0\.attention\.k is quantized already: rtn:2"):
         apply(made["bits"], "rtn:2")
     with pytest.raises(ReparamError, match=r"layers\.0\.attention\.q: A pruned matrix cannot become low rank"):
         apply(made["sparse"], "svd:0.5")

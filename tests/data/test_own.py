@@ -11,7 +11,8 @@ from reparam_core.errors import ReparamError
 
 pytestmark = pytest.mark.usefixtures("own_store")
 
-TABLE = b"text,label\nA fine film.,positive\nA dull film.,negative\n"
+ROWS = b"A fine film.,positive\nA dull film.,negative\n"
+TABLE = b"text,label\n" + 8 * ROWS
 
 
 def test_the_same_content_is_the_same_file() -> None:
@@ -36,10 +37,18 @@ def test_it_is_called_by_its_file_or_its_first_words() -> None:
 
 
 def test_a_table_is_checked_before_it_is_kept() -> None:
-    assert [row.answer for row in table(str(keep_own(TABLE, ".csv"))).rows] == ["positive", "negative"]
+    assert [row.answer for row in table(str(keep_own(TABLE, ".csv"))).rows] == ["positive", "negative"] * 8
     with pytest.raises(ReparamError, match="column of texts"):
         keep_own(b"a,b\n1,2\n", ".csv")
     assert len(own_sources(".csv")) == 1
+
+
+@pytest.mark.parametrize(("rows", "told"), [(1, "has 2 rows"), (7, "has 14 rows")])
+def test_a_table_has_rows_enough_for_an_interval(rows: int, told: str) -> None:
+    with pytest.raises(ReparamError, match=rf"{told} .* fewer than 16 no interval .* at least 16 rows"):
+        keep_own(b"text,label\n" + rows * ROWS, ".csv")
+    assert own_sources(".csv") == []
+    keep_own(TABLE, ".csv")
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 """`--force` replaces what compress wrote, and deletes nothing else."""
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -21,6 +22,18 @@ def write(tmp_path: Path) -> Callable[[Path], Path]:
     transformers.LlamaForCausalLM(config).half().save_pretrained(tmp_path / "model")
     setting = apply(load(tmp_path / "model"), "rtn:4")
     return lambda out: write_packed(out, setting.model, setting.forms, setting.storage, force=True)
+
+
+def test_files_and_folder_have_the_mode_that_umask_gives(write: Callable[[Path], Path], tmp_path: Path) -> None:
+    for umask in (0o022, 0o077, 0o002):
+        before = os.umask(umask)
+        try:
+            write(tmp_path / f"out{umask}")
+        finally:
+            os.umask(before)
+        modes = {one.name: one.stat().st_mode & 0o777 for one in (tmp_path / f"out{umask}").iterdir()}
+        assert set(modes.values()) == {0o666 & ~umask}, modes
+        assert (tmp_path / f"out{umask}").stat().st_mode & 0o777 == 0o777 & ~umask
 
 
 def foreign_folder(place: Path) -> None:

@@ -35,10 +35,13 @@ class KMeans(MatrixMethod):
     def prepare_matrix(self, weight: Tensor) -> Prepared:
         return {}
 
-    def at_matrix(self, prepared: Prepared, leaf: Leaf, setting: BitsSetting) -> Codebook:
+    def refuse(self, setting: BitsSetting, shape: tuple[int, int]) -> None:
         if isinstance(setting.group, int):
             raise ReparamError("codebook has a table for every row or for the matrix, not for a group.",
                                f"Write codebook:{setting.bits}t for the matrix, codebook:{setting.bits} for rows.")  # fmt: skip
+        super().refuse(setting, shape)
+
+    def at_matrix(self, prepared: Prepared, leaf: Leaf, setting: BitsSetting) -> Codebook:
         weight, levels = leaf.weight.float(), 2**setting.bits
         rows = [weight] if setting.group == PER_TENSOR else list(weight)
         table = torch.stack([lloyd(one, levels, self.iterations) for one in rows]).half()

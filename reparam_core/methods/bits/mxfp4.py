@@ -38,10 +38,13 @@ class MXFP4(MatrixMethod):
     def prepare_matrix(self, weight: Tensor) -> Prepared:
         return {}
 
-    def at_matrix(self, prepared: Prepared, leaf: Leaf, setting: BitsSetting) -> Codebook:
+    def refuse(self, setting: BitsSetting, shape: tuple[int, int]) -> None:
         if setting.group not in (None, GROUP):
             raise ReparamError(f"mxfp4 has one scale for every {GROUP} numbers, not for {setting.group}.",
                                f"Write mxfp4:4g{GROUP}.")  # fmt: skip
+        super().refuse(setting, shape)
+
+    def at_matrix(self, prepared: Prepared, leaf: Leaf, setting: BitsSetting) -> Codebook:
         largest = groups_of(leaf.weight, GROUP).abs().amax(-1).float().clamp_min(2.0**-100)
         exponent = largest.log2().floor() - LARGEST_EXPONENT
         scale = Dense(exponent.exp2().reshape(1, -1).to(torch.float8_e8m0fnu))

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from reparam_core.methods.base import MatrixMethod, Prepared
-from reparam_core.methods.patterns import gone_by, pruned
+from reparam_core.methods.patterns import ByScore, gone_by, pruned
 from reparam_core.methods.settings import SparsitySetting
 from reparam_core.parametrizations import Leaf, Sparse
 from reparam_core.registry import register
@@ -15,7 +15,7 @@ from reparam_core.registry import register
 
 @register
 @dataclass(frozen=True)
-class Random(MatrixMethod):
+class Random(ByScore, MatrixMethod):
     """Of every row of W goes a share drawn without replacement; more zeros keep the zeros of fewer."""
 
     name: ClassVar[str] = "random"
@@ -31,4 +31,4 @@ class Random(MatrixMethod):
 
     def at_matrix(self, prepared: Prepared, leaf: Leaf, setting: SparsitySetting) -> Sparse:
         scores = torch.rand(leaf.weight.shape, generator=torch.Generator().manual_seed(self.seed))
-        return pruned(leaf, gone_by(scores, setting, self.name))
+        return pruned(leaf, gone_by(scores, setting))

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from reparam_core.methods.base import CalibratedMethod, Prepared
 from reparam_core.methods.hessian import inverse_factor, unused, walk_columns
-from reparam_core.methods.patterns import outside_pattern, pruned, refuse_narrow, refuse_threshold
+from reparam_core.methods.patterns import ByScore, outside_pattern, pruned
 from reparam_core.methods.settings import SparsitySetting
 from reparam_core.parametrizations import Leaf, Sparse, Statistics
 from reparam_core.registry import register
@@ -17,7 +17,7 @@ from reparam_core.registry import register
 
 @register
 @dataclass(frozen=True)
-class SparseGPT(CalibratedMethod):
+class SparseGPT(ByScore, CalibratedMethod):
     """min ‖WX − W′X‖² column by column: of 128 columns go the least w² / [H⁻¹]_jj², the columns to the right make up for it."""
 
     name: ClassVar[str] = "sparsegpt"
@@ -35,9 +35,6 @@ class SparseGPT(CalibratedMethod):
         return {"factor": inverse_factor(statistics, self.damping), "unused": unused(statistics)}
 
     def at_matrix(self, prepared: Prepared, leaf: Leaf, setting: SparsitySetting) -> Sparse:
-        refuse_threshold(setting, self.name)
-        if setting.kept_of is not None:
-            refuse_narrow(leaf.weight.shape[1], *setting.kept_of)
         weight = leaf.weight.float().clone()
         if setting.fraction != 0:
             weight[:, prepared["unused"]] = 0

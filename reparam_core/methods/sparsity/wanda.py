@@ -6,7 +6,7 @@ from typing import ClassVar
 from torch import Tensor
 
 from reparam_core.methods.base import CalibratedMethod, Prepared
-from reparam_core.methods.patterns import gone_by, pruned
+from reparam_core.methods.patterns import ByScore, gone_by, pruned
 from reparam_core.methods.settings import SparsitySetting
 from reparam_core.parametrizations import Leaf, Sparse, Statistics
 from reparam_core.registry import register
@@ -14,7 +14,7 @@ from reparam_core.registry import register
 
 @register
 @dataclass(frozen=True)
-class Wanda(CalibratedMethod):
+class Wanda(ByScore, CalibratedMethod):
     """Of every row of W goes the share with the least |W_ij| · ‖X_j‖₂: what the output misses least, input by input."""
 
     name: ClassVar[str] = "wanda"
@@ -27,4 +27,4 @@ class Wanda(CalibratedMethod):
 
     def at_matrix(self, prepared: Prepared, leaf: Leaf, setting: SparsitySetting) -> Sparse:
         scores = leaf.weight.float().abs() * prepared["norms"]
-        return pruned(leaf, gone_by(scores, setting, self.name))
+        return pruned(leaf, gone_by(scores, setting))

@@ -1,0 +1,89 @@
+"""Does a recipe fit a model? Told by shapes and kinds, before any number is touched."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from torch import nn
+
+from reparam_core.apply.steps import Plan, first, nothing_left, nothing_read, told_where
+from reparam_core.data import Sequences
+from reparam_core.data import calibration as sequences_of
+from reparam_core.errors import ReparamError
+from reparam_core.models import Model
+from reparam_core.recipes import Recipe, Step
+from reparam_core.registry import AXES
+
+Shape = tuple[int, int]
+
+
+@dataclass(frozen=True)
+class Checked:
+    """What a recipe comes to on a model: the steps of every matrix, and the text that they read."""
+
+    plan: Plan
+    calibration: Sequences | None
+
+
+def check(model: Model, recipe: str | Mapping[str, Any] | Recipe, calibration: Sequences | None = None) -> Checked:
+    """Raises ReparamError for a recipe that is wrong or does not fit the model: what `apply` asks first.
+
+    `calibration` takes the place of the recipe's own. What only the numbers tell (an energy's rank) is found out later.
+    """
+    parsed = Recipe.parse(recipe)
+    plan = plan_of(model, parsed)
+    read = (calibration if parsed.reads else None) or calibration_of(model, parsed)
+    return Checked(plan, read)
+
+
+def plan_of(model: Model, recipe: Recipe) -> Plan:
+    """The steps of every matrix. Raises ReparamError where one of them does not fit."""
+    plan = recipe.resolve({role: one.compressed_by_default for role, one in model.matrices.items()})
+    for role in sorted(plan, key=lambda one: min(model.matrices[one].shape)):  # the tightest limit is told
+        _check_matrix(model, role, plan[role])
+    _refuse_the_whole_in_order(plan)
+    return plan
+
+
+def calibration_of(model: Model, recipe: Recipe) -> Sequences | None:
+    """The sequences that the recipe's own calibration names; None where no step reads any."""
+    asked = recipe.calibration
+    return sequences_of(model, asked.text, asked.sequences, asked.length, asked.offset) if recipe.reads else None
+
+
+def _check_matrix(model: Model, role: str, steps: Mapping[str, Step]) -> None:
+    """Each step against the shapes that the one before it leaves."""
+    shapes = _leaf_shapes(model, role, first(steps))
+    for step in (steps[axis] for axis in AXES if axis in steps):
+        if step.method.needs and _only_looked_up(model, role):
+            raise nothing_read(role, step)
+        for shape in shapes:
+            with told_where(role):
+                step.method.refuse(step.setting, shape)
+        shapes = [part for shape in shapes for part in step.setting.parts(shape)]
+
+
+def _leaf_shapes(model: Model, role: str, step: Step) -> list[Shape]:
+    """Of what the first step works on. Raises ReparamError where an earlier compression left nothing."""
+    if role not in model.packed:
+        return [model.matrices[role].shape]
+    leaves = model.packed[role].leaves()
+    if not leaves:
+        raise nothing_left(role, model.packed[role], step)
+    return [(leaf.weight.shape[0], leaf.weight.shape[1]) for leaf in leaves]
+
+
+def _only_looked_up(model: Model, role: str) -> bool:
+    """Do all that use the matrix read rows of it, so that nothing is multiplied with it?"""
+    return all(isinstance(model.module.get_submodule(path), nn.Embedding) for path in model.users(role))
+
+
+def _refuse_the_whole_in_order(plan: Plan) -> None:
+    """Raises ReparamError where a step wants every matrix at once and another one block after the other."""
+    steps = {step for steps in plan.values() for step in steps.values()}
+    in_order = any(step.method.needs and step.statistics == "sequential" for step in steps)
+    if in_order and any(step.method.unit == "model" for step in steps):
+        raise ReparamError("A step that looks at the whole model at once cannot go block by block.",
+                           "Take the scope matrix or layer beside sequential statistics.")  # fmt: skip
