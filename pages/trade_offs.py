@@ -1,6 +1,5 @@
 """Trade-offs: what rank, sparsity and bit-width do to accuracy, size and latency."""
 
-import json
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -24,7 +23,19 @@ from pages.components.history import load_recipe, undo_and_redo
 from pages.components.live import ask, awaited, failed, live
 from pages.components.panels import by_layer, claims_panel, recipe_panel, tasks_panel, text_panel
 from pages.components.progress import with_time_left
-from pages.components.rows import QualityKind, along, family_of, position_of, provenance_of, row_of, scale_of, shown_for
+from pages.components.rows import (
+    QualityKind,
+    along,
+    axes_of,
+    choice_words,
+    family_of,
+    position_of,
+    provenance_of,
+    row_of,
+    scale_of,
+    shown_for,
+    through,
+)
 from pages.components.words import sentence
 from reparam_core import ReparamError
 from reparam_core.data import is_labelled
@@ -36,6 +47,7 @@ from reparam_core.recipes import Recipe
 from reparam_core.registry import AXES
 from reparam_core.search import curve_recipes
 
+OLD = "<style>.st-key-fresh { opacity: 0.4; }</style>"
 EVERY = 4.0  # seconds from one drawing of a chart to the next: a click between two figures is lost
 
 
@@ -85,7 +97,6 @@ def head(asked: Asked, doing: DeltaGenerator) -> None:
         )
         with place.container(key="stale"):
             old_figures(model)
-        awaited(quality, lambda found: bool(found.points))
     found: Explored = quality.latest or Explored()
     if quality.error is not None:
         with place.container():
@@ -139,7 +150,8 @@ def curve(asked: Asked, axis: str, kind: QualityKind) -> go.Figure | None:
     family = family_of(canonical, axis)
     curves = [(scale_of(some[0], kind), along(family, some, kind)) for some in shown]
     provenance = provenance_of(asked.model, [shown_for(some) for some in shown], canonical)
-    return axis_curve(family.along, curves, position_of(canonical, family), provenance)
+    return axis_curve(family.along, curves, position_of(canonical, family), provenance,
+                      through(canonical, axis, shown[0], kind))  # fmt: skip
 
 
 def known_of(asked: Asked, source: str) -> list[Point]:
@@ -154,9 +166,8 @@ def estimates(quality: Ticket, source: str) -> list[Point]:
 
 
 def pick_axis(recipe: str) -> str:
-    """Which axis the curves run along: the one that the setting touches, unless another is picked."""
-    own = {axis for rule in json.loads(Recipe.parse(recipe).canonical)["rules"] for axis in rule if axis in AXES}
-    default = own.pop() if len(own) == 1 else "rank"
+    """Which axis the curves run along: the first that the setting touches, unless another is picked."""
+    default = next(iter(axes_of(Recipe.parse(recipe).canonical)), "rank")
     return st.segmented_control("Curves along", AXES, default=default, key=f"axis_{default}", bind="query-params",
                                 label_visibility="collapsed") or default  # fmt: skip
 
@@ -176,6 +187,23 @@ def load_clicked() -> None:
     if chosen and chosen[0].get("customdata"):
         load_recipe(str(chosen[0]["customdata"][0]))
         st.session_state["clicked"] = True
+
+
+def pick_measured(asked: Asked, kind: QualityKind) -> None:
+    """What a click on a point does, for hands on a keyboard."""
+    points = sorted((one for one in known_of(asked, asked.sources[0]) if one.final), key=lambda one: one.size_ratio)
+    told = {one.recipe: choice_words(one, kind) for one in points}
+    if not told:
+        return
+    st.selectbox("Load a measured setting", list(told), None, told.__getitem__, key="load-measured", on_change=load_chosen,
+                 placeholder="Load a measured setting …", label_visibility="collapsed", width=300)  # fmt: skip
+
+
+def load_chosen() -> None:
+    """The one that was chosen, once: the menu says again what it is for."""
+    chosen, st.session_state["load-measured"] = st.session_state["load-measured"], None
+    if chosen:
+        load_recipe(chosen)
 
 
 def sweep(model: Model, sources: list[str], recipe: str) -> Sweep:
@@ -232,6 +260,11 @@ def page() -> None:
     asked = ask_for(model, recipe, sources, read_pinned())
     pin_controls(recipe, lambda: asked.baseline, asked.pinned)
     sweeping = sweep(model, sources, recipe)
+    greyed = st.empty()
+    if asked.quality.pending:
+        greyed.html(OLD)  # what is on screen is the setting before
+    awaited(asked.quality, lambda found: bool(found.points))  # a browser that draws meanwhile would slow it down
+    greyed.empty()
     live(lambda: head(asked, doing), asked.quality, asked.details, asked.pinned)
     state, shown = st.columns([5, 4], vertical_alignment="center")
     with shown, st.container(horizontal=True, horizontal_alignment="right", gap="small"):
@@ -250,7 +283,7 @@ def charts(asked: Asked, axis: str, kind: QualityKind, sweeping: Ticket | None) 
     waiting = (asked.quality, sweeping)
     with left:
         live_chart(lambda: scatter(asked, kind), "trade-offs", *waiting, every=EVERY, on_select=load_clicked,
-                   selection_mode="points")  # fmt: skip
+                   selection_mode="points", beside=lambda: pick_measured(asked, kind))  # fmt: skip
     with right:
         live_chart(lambda: curve(asked, axis, kind), f"along-{axis}", *waiting, every=EVERY)
 

@@ -11,11 +11,12 @@ import streamlit as st
 from streamlit import runtime
 from streamlit.runtime.scriptrunner import get_script_run_ctx
 
+from pages.components.errors import error_words
 from reparam_core.jobs import Evaluator, Ticket, evaluator
 from reparam_core.jobs.evaluator import Lane
 
 POLL = 0.3  # seconds
-PATIENCE = 0.4  # seconds that a page waits for a first answer before it draws the rest
+PATIENCE = 0.8  # seconds that a page waits for a first answer before it draws the rest
 
 
 def ask(name: str, wanted: Any, make: Callable[[], Iterator[Any]], lane: Lane = "interactive",
@@ -41,8 +42,9 @@ def failed(name: str, ticket: Ticket) -> bool:
     """Say in place that the job of that name failed, and offer to ask again."""
     if ticket.error is None:
         return False
-    st.error(str(ticket.error))
-    st.button("Try again", key=f"again-{name}", on_click=st.session_state.get("asked", {}).pop, args=(name, None))
+    st.error(error_words(ticket.error))
+    if not ticket.error.topic:  # else it lies with another control
+        st.button("Try again", key=f"again-{name}", on_click=st.session_state.get("asked", {}).pop, args=(name, None))
     return True
 
 

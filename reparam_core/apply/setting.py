@@ -53,5 +53,9 @@ class Setting:
 
 
 def base(model: Model, dtype: torch.dtype = torch.float32) -> Setting:
-    """The untouched model as a Setting: nothing is copied."""
-    return Setting(model, Recipe.parse("base"), {}, model.module_in(dtype), dtype)
+    """The untouched model as a Setting, the same one each time: nothing is copied, and its sizes are found once."""
+    name = ("base", dtype)
+    if name not in model.known:
+        model.known[name] = Setting(model, Recipe.parse("base"), {}, model.module_in(dtype), dtype)
+    found: Setting = model.known[name]
+    return found

@@ -1,4 +1,8 @@
-"""The interactive evaluator: one worker, two lanes; a newer request of a session replaces its older one."""
+"""The interactive evaluator: one worker, two lanes; a newer request of a session replaces its older one.
+
+Its thread ends with its last job. A thread that has once computed keeps a pool of threads of its own, and beside a second
+pool they no longer wait busily for work: waking them then costs more than most of a small model's operations.
+"""
 
 from __future__ import annotations
 
@@ -97,7 +101,7 @@ class Evaluator:
     def __init__(self) -> None:
         self._jobs: OrderedDict[tuple[str, str], Ticket] = OrderedDict()
         self._changed = threading.Condition()
-        threading.Thread(target=self._work, name="evaluator", daemon=True).start()
+        self._working = False
 
     def submit(
         self,
@@ -118,14 +122,22 @@ class Evaluator:
                 older.cancel()
             self._jobs[(session, name)] = ticket
             self._changed.notify()
+            if not self._working:
+                self._working = True
+                threading.Thread(target=self._work, name="evaluator", daemon=True).start()
         return ticket
 
     def _work(self) -> None:
-        while True:
-            with self._changed:
-                while (ticket := self._next()) is None:
-                    self._changed.wait(LOOK if self._jobs else None)
+        while (ticket := self._taken()) is not None:
             ticket.step()
+
+    def _taken(self) -> Ticket | None:
+        """Whose turn it is, waited for where no one is watching; None where nothing is left to be done."""
+        with self._changed:
+            while (ticket := self._next()) is None and self._jobs:
+                self._changed.wait(LOOK)
+            self._working = ticket is not None
+            return ticket
 
     def _next(self) -> Ticket | None:
         """The interactive job that waited longest, else a background one that is watched; what is over is forgotten."""

@@ -180,6 +180,7 @@ def explored(model: Model, recipe: str, sources: Sequence[str]) -> Iterator[Expl
     _refuse_overlap(model, parsed, missing)
     so_far = Explored(dict(points))
     setting = yield from stepping(building(model, parsed), lambda share, what: replace(so_far, doing=what, share=share))
+    yield replace(so_far, doing="Scoring the first tokens", share=1.0)  # what was asked meanwhile goes first
     for quality in _looked_at(model, [quality_steps(setting, one, KL_SEQUENCES) for one in missing]):
         if quality.final or _enough(quality, model):
             point = _point(setting, parsed, quality, time.perf_counter() - started)
@@ -321,7 +322,7 @@ def detailed(model: Model, recipe: str) -> Iterator[Details]:
     yield (found := replace(found, sizes=bytes_by_kind(setting)))
     yield (found := replace(found, changes=changes(setting)))
     for times in _latencies(setting):
-        yield (found := replace(found, latency=times, claims=claims(setting, times)))
+        yield (found := replace(found, latency=times, claims=claims(setting, times)) if times else found)
     yield (found := replace(found, timed=found.latency is not None))
     for reports in task_steps(setting):
         yield (found := replace(found, tasks=reports))
@@ -337,7 +338,7 @@ def _kept_details(name: str) -> Details | None:
 
 
 def _latencies(setting: Setting) -> Iterator[dict[str, Any]]:
-    """Times of the model's own kind of input, after every run; none where it has no input of that kind."""
+    """Times of the model's own kind of input, after every pass; none where it has no input of that kind."""
     model = setting.model
     source = DEFAULT_SOURCES.get(model.objective)
     suited = source is not None and (not is_labelled(source) or source in tasks_of(model))

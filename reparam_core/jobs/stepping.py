@@ -9,7 +9,7 @@ from typing import TypeVar
 from reparam_core.apply import Applying, Returning, Setting
 
 T = TypeVar("T")
-PAUSE = 0.1  # seconds of work after which others may have the machine
+PAUSE = 0.05  # seconds of work after which others may have the machine
 
 
 def stepping(work: Applying, tell: Callable[[float, str], T]) -> Generator[T, None, Setting]:

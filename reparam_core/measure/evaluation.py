@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
@@ -14,9 +14,10 @@ from reparam_core.errors import ReparamError
 from reparam_core.models import Model
 from reparam_core.store import key
 
+T = TypeVar("T")
 IGNORED = -100  # a target that is not scored, as torch has it
 MASKED_SHARE = 0.15  # Devlin et al. 2019
-BATCH = 16  # rows of a labelled table at a time
+TOKENS = 512  # that are read at a time of a labelled table, padding counted: what a moved control may have to wait for
 ANSWERS = 1500  # rows of the user's own table, at most
 
 
@@ -146,7 +147,7 @@ def of_classes(model: Model, found: Table) -> Evaluation:
         raise ReparamError(f"{found.name} has the label '{unknown[0]}', which {model.name} does not know.",
                            f"Its labels are {', '.join(model.config.id2label.values())}.")  # fmt: skip
     probes = []
-    for rows in _in_batches(found.rows):
+    for rows in _together(found.rows, _lengths(model, found)):
         targets = torch.tensor([[numbers[row.answer.lower()]] for row in rows])
         probes.append(Probe(_padded(model, [row.text for row in rows]), targets))
     return _of_table(found, "sentence", probes, [model.config.id2label[i] for i in sorted(model.config.id2label)])
@@ -155,7 +156,7 @@ def of_classes(model: Model, found: Table) -> Evaluation:
 def of_written_answers(model: Model, found: Table) -> Evaluation:
     """Each answer's tokens, written in one go: greedy decoding gives it exactly where each is the likeliest."""
     probes = []
-    for rows in _in_batches(found.rows):
+    for rows in _together(found.rows, _lengths(model, found)):
         targets = _padded(model, [row.answer for row in rows])
         labels = targets["input_ids"].masked_fill(targets["attention_mask"] == 0, IGNORED)
         start = torch.full((len(rows), 1), int(model.config.decoder_start_token_id))
@@ -170,31 +171,42 @@ def of_choices(model: Model, found: Table) -> Evaluation:
     if any(not row.choices for row in found.rows):
         raise ReparamError(f"{found.name} has no small set of answers to choose from.",
                            "Give a table with 2 to 20 different labels.")  # fmt: skip
-    probes = [_choice_probe(model, rows) for rows in _in_batches(found.rows)]
+    written = [(row, _choice_lines(model, row)) for row in found.rows]
+    probes = [
+        _choice_probe(some) for some in _together(written, [[len(line) for line, _ in own] for _, own in written])
+    ]
     places = found.rows[0].choices if len({row.choices for row in found.rows}) == 1 else ()
     return _of_table(found, "choice", probes, places)
 
 
-def _choice_probe(model: Model, rows: Sequence[Row]) -> Probe:
+def _lengths(model: Model, found: Table) -> list[list[int]]:
+    """Tokens of each text, the model's own marks included."""
+    _require_tokenizer(model)
+    read = model.tokenizer([row.text for row in found.rows], truncation=True, max_length=most_tokens(model))
+    return [[len(ids)] for ids in read["input_ids"]]
+
+
+def _choice_lines(model: Model, row: Row) -> list[tuple[list[int], int]]:
+    """The text with each candidate, and where the candidate begins; of a text that is too long its end decides."""
+    start, most, lines = model.encode(asked(row)), most_tokens(model), []
+    for choice in row.choices:
+        end = model.encode(f" {choice}")
+        begun = start[max(0, len(start) + len(end) - most) :] if most else start
+        lines.append((begun + end, len(begun)))
+    return lines
+
+
+def _choice_probe(asked: Sequence[tuple[Row, list[tuple[list[int], int]]]]) -> Probe:
     """A line a candidate; what stands right of a line's end is never seen by what is scored."""
-    lines: list[list[int]] = []
-    scored: list[int] = []
-    most = most_tokens(model)
-    for row in rows:
-        start = model.encode(asked(row))
-        for choice in row.choices:
-            end = model.encode(f" {choice}")
-            begun = start[max(0, len(start) + len(end) - most) :] if most else start  # its end decides
-            lines.append(begun + end)
-            scored.append(len(begun))
-    longest = max(map(len, lines))
+    lines = [line for _, own in asked for line in own]
+    longest = max(len(line) for line, _ in lines)
     ids = torch.zeros(len(lines), longest, dtype=torch.int64)
     targets = torch.full((len(lines), longest - 1), IGNORED)
-    for index, (line, begin) in enumerate(zip(lines, scored, strict=True)):
+    for index, (line, begin) in enumerate(lines):
         ids[index, : len(line)] = torch.tensor(line)
         targets[index, begin - 1 : len(line) - 1] = torch.tensor(line[begin:])
-    answers = tuple(row.choices.index(row.answer) for row in rows)
-    return Probe({"input_ids": ids}, targets, tuple(len(row.choices) for row in rows), answers)
+    answers = tuple(row.choices.index(row.answer) for row, _ in asked)
+    return Probe({"input_ids": ids}, targets, tuple(len(row.choices) for row, _ in asked), answers)
 
 
 def asked(row: Row) -> str:
@@ -202,8 +214,17 @@ def asked(row: Row) -> str:
     return f"{row.text}\nThis review is" if set(row.choices) == {"negative", "positive"} else row.text
 
 
-def _in_batches(rows: Sequence[Row]) -> list[Sequence[Row]]:
-    return [rows[start : start + BATCH] for start in range(0, len(rows), BATCH)]
+def _together(rows: Sequence[T], lengths: Sequence[Sequence[int]]) -> list[list[T]]:
+    """The rows that are read at a time, one at least; each has lines of so many tokens, padded to the longest."""
+    batches: list[list[T]] = []
+    lines = longest = 0
+    for row, tokens in zip(rows, lengths, strict=True):
+        lines, longest = lines + len(tokens), max(longest, *tokens)
+        if not batches or lines * longest > TOKENS:
+            batches.append([])
+            lines, longest = len(tokens), max(tokens)
+        batches[-1].append(row)
+    return batches
 
 
 def _padded(model: Model, texts: list[str]) -> dict[str, Tensor]:

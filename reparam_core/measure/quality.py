@@ -83,18 +83,21 @@ def _chosen(rows: Sequence[tuple[Tensor, ...]], probe: Probe) -> Scores:
     return Scores(loss.float(), best == true, best, true)
 
 
-def _divergence(p: Tensor, q: Tensor) -> Tensor:
-    """KL(p ‖ q) of each row of log-probabilities."""
-    return (p.exp() * (p - q)).sum(-1)
+def divergence(base: Scores, setting: Scores) -> Tensor:
+    """KL(base ‖ setting) in nats at each position of whose distributions both were kept."""
+    rows = [torch.empty(0)]
+    for theirs, own in zip(base.log_probabilities, setting.log_probabilities, strict=False):
+        p, q = (one.float().log_softmax(-1) for one in (theirs, own))
+        rows.append((p.exp() * (p - q)).sum(-1))
+    return torch.cat(rows)
 
 
 def joined(scores: list[Scores]) -> Scores:
-    """Several probes' scores as one."""
+    """Several probes' scores as one, but for the distributions, which are too large to gather."""
     loss, right, chosen, true = (
         torch.cat([getattr(one, name) for one in scores]) for name in ("loss", "right", "chosen", "true")
     )
-    kept = tuple(kept for one in scores for kept in one.log_probabilities)
-    return Scores(loss, right, chosen, true, kept, sum(one.seconds for one in scores))
+    return Scores(loss, right, chosen, true, seconds=sum(one.seconds for one in scores))
 
 
 def paired_interval(difference: Tensor, block: int = BLOCK, seed: int = 0) -> tuple[float, float] | None:
@@ -117,7 +120,8 @@ class Quality:
     setting: Scores
     base: Scores
     probes: int
-    final: bool = field(default=False)
+    final: bool = False
+    divergence: Tensor = field(default_factory=lambda: torch.empty(0))  # KL(base ‖ setting), at each position looked at
 
     @property
     def tokens(self) -> int:
@@ -177,11 +181,7 @@ class Quality:
     @property
     def kl_from_base(self) -> float | None:
         """Mean KL(base ‖ setting) in nats over the first probes."""
-        pairs = list(zip(self.base.log_probabilities, self.setting.log_probabilities, strict=False))
-        if not pairs:
-            return None
-        each = [_divergence(p.float().log_softmax(-1), q.float().log_softmax(-1)) for p, q in pairs]
-        return max(0.0, float(torch.cat(each).double().mean()))
+        return max(0.0, float(self.divergence.double().mean())) if len(self.divergence) else None
 
     @property
     def confusion(self) -> list[list[int]]:
@@ -249,13 +249,15 @@ def quality_steps(setting: Setting, asked: Evaluation, kl_probes: int = KL_PROBE
     """One Quality a probe, each over all the probes so far."""
     own: list[Scores] = []
     theirs: list[Scores] = []
+    apart = torch.empty(0)
     changed = setting.module is not base(setting.model, setting.dtype).module
     for index, probe in enumerate(asked.probes):
         keep = index < kl_probes and not asked.labelled
         theirs.append(_base_scores.of(setting, asked, index, keep))
         own.append(scored(setting.module, probe, asked.by_row, keep) if changed else theirs[-1])
+        apart = torch.cat([apart, divergence(theirs[-1], own[-1])])
         own, theirs = [joined(own)], [joined(theirs)]
-        yield Quality(asked, own[0], theirs[0], index + 1, index + 1 == len(asked.probes))
+        yield Quality(asked, own[0], theirs[0], index + 1, index + 1 == len(asked.probes), apart)
 
 
 def quality(setting: Setting, asked: Evaluation) -> Quality:

@@ -55,6 +55,7 @@ class Model:
     objective: str  # causal | masked | classification | seq2seq | encoder
     source_bits: int | None = None
     packed: dict[str, Parametrization] = field(default_factory=dict)  # forms that a packed folder holds
+    known: dict[Any, Any] = field(default_factory=dict)  # what was found out about it, kept as long as it is
     _bases: dict[torch.dtype, nn.Module] = field(default_factory=dict)
     _lock: threading.RLock = field(default_factory=threading.RLock)
 
@@ -89,10 +90,12 @@ class Model:
         """W (out, in), float32: a view of the shared numbers where there is one, not to be written to."""
         if role in self.packed:
             return self.packed[role].dense()
+        return self.part(role, _plain(self.module.get_submodule(self.matrices[role].module)).detach())
+
+    def part(self, role: str, whole: Tensor) -> Tensor:
+        """The role's own rows (out, in) of what is laid out as the weight of its module: that, or its gradient."""
         matrix = self.matrices[role]
-        module = self.module.get_submodule(matrix.module)
-        whole = _plain(module).detach()
-        if isinstance(module, Conv1D):
+        if isinstance(self.module.get_submodule(matrix.module), Conv1D):
             whole = whole.T
         return whole if matrix.parts == 1 else whole[_rows(matrix, self.config)]
 

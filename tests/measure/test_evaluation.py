@@ -10,7 +10,7 @@ import transformers
 from reparam_core import load
 from reparam_core.data import table, text
 from reparam_core.errors import ReparamError
-from reparam_core.measure.evaluation import IGNORED, asked, default_source, evaluation
+from reparam_core.measure.evaluation import IGNORED, TOKENS, asked, default_source, evaluation
 from reparam_core.models import Model
 
 
@@ -86,14 +86,25 @@ def test_answers_of_an_encoder_decoder_are_written_behind_the_start() -> None:
 
 def test_candidates_are_scored_behind_the_text_and_nowhere_else(decoder: Model) -> None:
     found, rows = evaluation(decoder, "last-words", 5), table("last-words").rows[:5]
-    (probe,) = found.probes
-    assert probe.choices == (4,) * 5
-    lines = iter(zip(probe.inputs["input_ids"], probe.targets, strict=True))
-    for row, answer in zip(rows, probe.answers, strict=True):
+    assert [count for probe in found.probes for count in probe.choices] == [4] * 5
+    lines = (
+        (one, target)
+        for probe in found.probes
+        for one, target in zip(probe.inputs["input_ids"], probe.targets, strict=True)
+    )
+    for row, answer in zip(rows, [one for probe in found.probes for one in probe.answers], strict=True):
         assert row.choices[answer] == row.answer
         for choice in row.choices:
             _, targets = next(lines)
             assert decoder.tokenizer.decode(targets[targets != IGNORED]) == f" {choice}"
+
+
+def test_no_pass_over_a_table_holds_more_than_a_few_hundred_tokens_with_their_padding(decoder: Model) -> None:
+    for model, source in ((decoder, "last-words"), (load("embedded-encoder"), "movie-reviews")):
+        probes = evaluation(model, source, 200).probes
+        sizes = [probe.inputs["input_ids"].numel() for probe in probes]
+        assert all(size <= TOKENS or len(probe.choices) == 1 for probe, size in zip(probes, sizes, strict=True))
+        assert np.mean(sizes) > TOKENS / 4
 
 
 def test_a_review_is_asked_about() -> None:

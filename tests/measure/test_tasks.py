@@ -51,7 +51,7 @@ def test_steps_end_where_the_whole_ends() -> None:
     model = load("embedded-decoder")
     setting = apply(model, "magnitude:0.3")
     steps = list(task_steps(setting))
-    assert [one["state-capitals"]["n"] for one in steps[:2]] == [16, 20]
+    assert [one["state-capitals"]["n"] for one in steps[:2]] == [7, 14]
     assert list(steps[-1]) == ["state-capitals", "last-words"]
     whole = tasks(setting)
     for name, report in steps[-1].items():
