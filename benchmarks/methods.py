@@ -41,9 +41,11 @@ REFERENCES = [
     Reference("sparsegpt:0.5@sequential", 112.5, 51.9), Reference("magnitude:2:4"),
     Reference("wanda:2:4@sequential", 277.3, 164.2), Reference("sparsegpt:2:4@sequential", 216.4, 76.1),
     Reference("rtn:4g32", 56.5), Reference("rtn:4g64", 58.5), Reference("rtn:4g128", 60.7), Reference("hqq:4g64", 54.0),
-    Reference("gptq:4g128@sequential", 66.1, 41.0), Reference("awq:4g128"), Reference("rtn:3g64", 134.6), Reference("rtn:3g128", 182.1, 131.3),
-    Reference("hqq:3g64", 317.6), Reference("gptq:3g128@sequential", 150.4, 86.9), Reference("awq:3g128"),
-    Reference("whitened-svd:0.8p"), Reference("whitened-svd:0.8p@sequential", 863.0, 69.3), Reference("whitened-svd:0.6p@sequential", 2042.2, 116.5),
+    Reference("gptq:4g128@sequential", 66.1, 41.0), Reference("awq:4g128"), Reference("rtn:3g64", 134.6),
+    Reference("rtn:3g128", 182.1, 131.3), Reference("hqq:3g64", 317.6),
+    Reference("gptq:3g128@sequential", 150.4, 86.9), Reference("awq:3g128"), Reference("fisher-svd:0.8p"),
+    Reference("whitened-svd:0.8p"), Reference("whitened-svd:0.8p@sequential", 863.0, 69.3),
+    Reference("whitened-svd:0.6p@sequential", 2042.2, 116.5),
 ]  # fmt: skip
 
 

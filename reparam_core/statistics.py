@@ -153,16 +153,21 @@ def _tell(path: str, see: Callable[[str, Tensor], object], _module: nn.Module, g
     see(path, given[0])
 
 
-def _read(model: Model, module: nn.Module, ids: Tensor) -> None:
-    """The model, or a clone of it, reads some sequences; a decoder beside an encoder reads them shifted by one."""
+def given_to(model: Model, ids: Tensor) -> dict[str, Any]:
+    """What a pass over some sequences is called with; a decoder beside an encoder reads them shifted by one."""
     given: dict[str, Any] = {"input_ids": ids}
     if model.config.is_encoder_decoder:
         whole: Any = model.module
         given["decoder_input_ids"] = whole.prepare_decoder_input_ids_from_labels(labels=ids)
     if model.objective in WRITING:
         given["use_cache"] = False
+    return given
+
+
+def _read(model: Model, module: nn.Module, ids: Tensor) -> None:
+    """The model, or a clone of it, reads some sequences."""
     with torch.inference_mode():
-        module(**given)
+        module(**given_to(model, ids))
 
 
 @dataclass

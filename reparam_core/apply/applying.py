@@ -15,6 +15,7 @@ from reparam_core.apply.returning import Returning
 from reparam_core.apply.setting import Setting
 from reparam_core.apply.steps import Plan, Work, batches, first, transformed
 from reparam_core.data import Sequences
+from reparam_core.gradients import with_gradients
 from reparam_core.models import Model
 from reparam_core.models.model import structural_clone
 from reparam_core.parametrizations import Parametrization
@@ -89,7 +90,9 @@ def _forms(work: Work, recipe: Recipe, plan: Plan, read: Sequences | None, dtype
     if found is None:
         asked = [role for role, steps in plan.items() if any(_reads(step, "one-shot") for step in steps.values())]
         if read is not None and asked:
-            work.known["one-shot"] = yield from one_shot(work.model, asked, read)
+            known = yield from one_shot(work.model, asked, read)
+            sloped = [role for role in asked if any("gradients" in step.method.needs for step in plan[role].values())]
+            work.known["one-shot"] = yield from with_gradients(work.model, known, sloped, read)
         in_order = any(_reads(step, "sequential") for step in _steps(plan))
         made = _in_order(work, plan, read) if read is not None and in_order else _at_once(work, plan, dtype)
         found = yield from made

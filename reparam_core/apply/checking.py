@@ -81,9 +81,13 @@ def _only_looked_up(model: Model, role: str) -> bool:
 
 
 def _refuse_the_whole_in_order(plan: Plan) -> None:
-    """Raises ReparamError where a step wants every matrix at once and another one block after the other."""
+    """Raises ReparamError where a step wants what block after block does not give: every matrix at once, or gradients."""
     steps = {step for steps in plan.values() for step in steps.values()}
-    in_order = any(step.method.needs and step.statistics == "sequential" for step in steps)
+    in_order = {step for step in steps if step.method.needs and step.statistics == "sequential"}
+    for step in in_order:
+        if "gradients" in step.method.needs:
+            raise ReparamError(f"{step.method.name} needs gradients, which are known of the untouched model alone.",
+                               f"Write {step.short().replace('@sequential', '')}.")  # fmt: skip
     if in_order and any(step.method.unit == "model" for step in steps):
         raise ReparamError("A step that looks at the whole model at once cannot go block by block.",
                            "Take the scope matrix or layer beside sequential statistics.")  # fmt: skip

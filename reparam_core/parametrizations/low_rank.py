@@ -44,7 +44,8 @@ class LowRank(Parametrization):
 
     def leaves(self, statistics: Statistics | None = None) -> list[Leaf]:
         inner = None if statistics is None else statistics.through(self.right.dense())
-        left, right = self.left.leaves(inner), self.right.leaves(statistics)
+        own = None if statistics is None else statistics.of_inputs
+        left, right = self.left.leaves(inner), self.right.leaves(own)
         return [leaf.below("left") for leaf in left] + [leaf.below("right") for leaf in right]
 
     def replace(self, path: str, leaf: Parametrization) -> Parametrization:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from torch import Tensor
 
@@ -17,11 +17,17 @@ class Statistics:
     peak: Tensor  # largest |x| of every channel, (in)
     digest: str  # of what they were gathered from
     fleeting: bool = False  # of inputs that no other setting has: what is prepared from them is not kept
+    fisher: Tensor | None = None  # Σ (∂loss/∂w)² of every row of the matrix, (out): of the base's own alone
 
     @property
     def norms(self) -> Tensor:
         """‖x_j‖₂ of every channel over all tokens, (in)."""
         return self.gram.diagonal().clamp_min(0).sqrt()
+
+    @property
+    def of_inputs(self) -> Statistics:
+        """Without what is known of the matrix's rows: what a factor with the same inputs and other rows is told."""
+        return self if self.fisher is None else replace(self, fisher=None)
 
     def through(self, factor: Tensor) -> Statistics:
         """Of y = factor · x, factor (r, in): what the left factor of a low-rank pair sees, Gram R G Rᵀ."""

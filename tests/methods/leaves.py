@@ -26,14 +26,17 @@ def inputs(width: int, tokens: int = 400, seed: int = 1) -> Tensor:
     return (mixed / width**0.5 + torch.randn(tokens, width, generator=generator) / 3) * scale
 
 
-def statistics(x: Tensor) -> Statistics:
-    """What is known of these inputs."""
-    return Statistics(len(x), x.T @ x, x.abs().amax(0), "inputs")
+def statistics(x: Tensor, rows: int = 0) -> Statistics:
+    """What is known of these inputs, and of the gradients of so many rows under random ones of their outputs."""
+    slopes = torch.randn(len(x), rows, generator=torch.Generator().manual_seed(2)) * torch.linspace(0.1, 1, rows)
+    fisher = (slopes.T @ x).square().sum(1)
+    return Statistics(len(x), x.T @ x, x.abs().amax(0), "inputs", fisher=fisher)
 
 
 def leaf(weight: Tensor, x: Tensor | None = None, **more: Any) -> Leaf:
     """The weight beside what is known of its inputs: random ones where none are given."""
-    return Leaf("", weight, statistics=statistics(inputs(weight.shape[1]) if x is None else x), **more)
+    known = statistics(inputs(weight.shape[1]) if x is None else x, len(weight))
+    return Leaf("", weight, statistics=known, **more)
 
 
 def transformed(name: str, one: Leaf, setting: object, **own: Any) -> Parametrization:

@@ -1,6 +1,7 @@
 """Each method against its definition, written down once more as plainly as can be, in float64."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
@@ -14,7 +15,7 @@ from reparam_core.methods.bits.hqq import HQQ
 from reparam_core.methods.patterns import lowest_of_rows, outside_pattern
 from reparam_core.methods.settings import BitsSetting, RankSetting, SparsitySetting
 from reparam_core.methods.whitening import whitener
-from reparam_core.parametrizations import Leaf, LowRank, Quantized, Scaled, Statistics
+from reparam_core.parametrizations import Dense, Leaf, LowRank, Quantized, Scaled, Statistics
 from reparam_core.registry import methods
 from tests.methods.leaves import inputs, leaf, matrix, output_error, statistics, transformed
 
@@ -486,3 +487,57 @@ def test_inputs_of_one_size_leave_nothing_to_scale() -> None:
     assert isinstance(found, Scaled)
     assert torch.equal(found.columns, torch.ones(32).half())
     assert torch.equal(found.dense(), transformed("rtn", leaf(weight), BitsSetting(bits=3, group=8)).dense())
+
+
+@SEEDS
+@pytest.mark.parametrize("rank", [1, 6, 17])
+def test_no_matrix_of_that_rank_is_closer_where_the_loss_feels_it(seed: int, rank: int) -> None:
+    """Σ_i f_i ‖row i of W − W′‖²: not the plain SVD, not rows weighted by f itself, and none near by."""
+    weight, generator = matrix((24, 20), seed), torch.Generator().manual_seed(seed)
+    one = leaf(weight, inputs(20, seed=seed))
+    assert one.statistics is not None
+    assert one.statistics.fisher is not None
+    fisher = one.statistics.fisher.double()
+    best = transformed("fisher-svd", one, RankSetting(rank=rank))
+    assert isinstance(best, LowRank)
+    a, sigma, b = torch.linalg.svd(fisher[:, None] * weight.double(), full_matrices=False)
+    others = [
+        transformed("svd", one, RankSetting(rank=rank)).dense(),
+        (a[:, :rank] * sigma[:rank]) @ b[:rank] / fisher[:, None],
+    ]
+    for size in (1e-3, 1e-2, 0.1):
+        left, right = (
+            part.dense() + size * torch.randn(part.shape, generator=generator) for part in (best.left, best.right)
+        )
+        others.append(left @ right)
+    errors = [float((fisher[:, None] * (weight - other).double().square()).sum()) for other in (best.dense(), *others)]
+    assert errors[0] < min(errors[1:])
+    foretold = torch.linalg.svdvals(fisher.sqrt()[:, None] * weight.double())[rank:].square().sum()
+    assert errors[0] == pytest.approx(float(foretold), rel=1e-4)
+
+
+def test_rows_alike_make_it_the_plain_svd_and_rows_unfelt_are_given_up_first() -> None:
+    weight, known = matrix((24, 20)), statistics(inputs(20), 24)
+    alike = replace(known, fisher=torch.full((24,), 1e-12))
+    mine = transformed("fisher-svd", Leaf("", weight, statistics=alike), RankSetting(rank=7)).dense()
+    torch.testing.assert_close(
+        mine, transformed("svd", leaf(weight), RankSetting(rank=7)).dense(), rtol=1e-4, atol=1e-4
+    )
+    felt = replace(known, fisher=(torch.arange(24) < 5).float())
+    mine = transformed("fisher-svd", Leaf("", weight, statistics=felt), RankSetting(rank=5)).dense()
+    torch.testing.assert_close(mine[:5], weight[:5], rtol=1e-3, atol=1e-3)
+
+
+@pytest.mark.parametrize(("fisher", "told"), [
+    (None, "needs gradients"), (torch.ones(7), "needs gradients"), (torch.full((8,), torch.nan), "not finite")])  # fmt: skip
+def test_without_gradients_of_its_own_rows_it_is_refused(fisher: Tensor | None, told: str) -> None:
+    known = replace(statistics(inputs(32)), fisher=fisher)
+    with pytest.raises(ReparamError, match=told) as caught:
+        transformed("fisher-svd", Leaf("", matrix((8, 32)), statistics=known), RankSetting(rank=2))
+    assert "\n" not in str(caught.value)
+
+
+def test_factors_know_no_gradients_of_the_whole() -> None:
+    """Of a square matrix at full rank the right factor would have as many rows."""
+    form = LowRank(Dense(matrix((8, 8))), Dense(matrix((8, 8), 1)))
+    assert all(one.statistics and one.statistics.fisher is None for one in form.leaves(statistics(inputs(8), 8)))

@@ -171,7 +171,7 @@ def test_a_weight_that_is_not_finite_is_refused(name: str, what: float, place: i
 @pytest.mark.parametrize("name", CALIBRATED)
 @pytest.mark.parametrize("what", [torch.nan, torch.inf])
 def test_inputs_that_are_not_finite_are_refused(name: str, what: float) -> None:
-    known = statistics(inputs(32))
+    known = statistics(inputs(32), 8)
     known.gram[4, 4] = what
     with pytest.raises(ReparamError, match=r"not finite\. Take another text"):
         transformed(name, Leaf("", matrix((8, 32)), statistics=known), weak(name))
@@ -267,7 +267,7 @@ def test_rank_then_sparsity_then_bits_compose(
     names: tuple[str, ...], keep: float, fraction: float, bits: int, symmetric: bool
 ) -> None:
     """The mask survives quantization, and the bytes are those of the packed tensors."""
-    known, form = statistics(inputs(20)), whole((24, 20))
+    known, form = statistics(inputs(20), 24), whole((24, 20))
     last = fitting(names[2], BitsSetting(bits=bits, group=8, symmetric=symmetric))
     steps = (RankSetting(keep=keep), SparsitySetting(fraction=fraction), last)
     for name, setting in zip(names, steps, strict=True):
@@ -289,7 +289,7 @@ def whole(shape: Shape) -> Parametrization:
 @pytest.mark.parametrize("name", CALIBRATED)
 def test_what_the_statistics_say_counts(name: str) -> None:
     """A calibrated method answers otherwise for other inputs; how many tokens they were of changes nothing."""
-    weight, known = matrix((16, 32)), statistics(inputs(32))
+    weight, known = matrix((16, 32)), statistics(inputs(32), 16)
     mine = transformed(name, Leaf("", weight, statistics=known), weak(name)).dense()
     other = transformed(name, leaf(weight, inputs(32, seed=7)), weak(name)).dense()
     assert not torch.equal(mine, other)

@@ -1,0 +1,118 @@
+"""What the gradients of the loss over calibration text tell of every matrix's rows: its Fisher information."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Iterable, Iterator, Mapping
+from dataclasses import replace
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
+
+from reparam_core.data import Sequences
+from reparam_core.errors import ReparamError
+from reparam_core.models import Model
+from reparam_core.models.model import structural_clone
+from reparam_core.parametrizations import Statistics
+from reparam_core.statistics import given_to
+from reparam_core.store import key, store
+
+HIDDEN_EVERY = 7  # positions, of which a masked model is asked for one: about the share it learned with
+IGNORED = -100
+Gathering = Generator[tuple[float, str], None, dict[str, Statistics]]
+
+
+def with_gradients(
+    model: Model, known: Mapping[str, Statistics], roles: Iterable[str], calibration: Sequences
+) -> Gathering:
+    """The same, and of these roles the Fisher information of the base's rows too, from the store where it is known."""
+    wanted = set(roles) & set(known)
+    if not wanted:
+        return dict(known)
+    name = key(fisher=model.sha256, calibration=calibration.provenance())
+    if store().tensors(name) is None:
+        yield from _gather(model, name, calibration)
+    found = store().tensors(name)
+    if found is None:
+        raise ReparamError(
+            "The gradients over the calibration text could not be kept.", "Make room on the cache's disk."
+        )
+    return {role: replace(one, fisher=found.get(role)) if role in wanted else one for role, one in known.items()}
+
+
+def _gather(model: Model, name: str, calibration: Sequences) -> Iterator[tuple[float, str]]:
+    """One backward pass a sequence, for every matrix: a rule for one or for all then finds the same in the store."""
+    sums: dict[str, Tensor] = {}
+    watched = _learning(model, sums)
+    count = len(calibration.ids)
+    for index, ids in enumerate(calibration.ids.split(1)):
+        yield index / count, f"Gradients of the calibration text: {index} of {count} sequences"
+        with torch.inference_mode(False), torch.enable_grad():
+            loss(model, watched, ids.clone()).backward()
+    store().save_tensors(name, sums)
+
+
+def _learning(model: Model, sums: dict[str, Tensor]) -> nn.Module:
+    """A clone whose matrices are the base's own numbers, but have gradients: each is added up, then dropped at once."""
+    watched = structural_clone(model.module)
+    readers: dict[str, list[str]] = {}
+    for role, matrix in model.matrices.items():
+        readers.setdefault(matrix.module, []).append(role)
+    for path, roles in readers.items():
+        base: Any = watched.get_submodule(path)
+        weight = nn.Parameter(base.weight.detach(), requires_grad=True)
+        weight.register_post_accumulate_grad_hook(partial(_add, model, roles, sums))
+        for user in dict.fromkeys(user for role in roles for user in model.users(role)):
+            watched.get_submodule(user).weight = weight
+    return watched
+
+
+def _add(model: Model, roles: list[str], sums: dict[str, Tensor], weight: Tensor) -> None:
+    gradient, weight.grad = weight.grad, None
+    assert gradient is not None
+    for role in roles:
+        rows = model.part(role, gradient).float().square().sum(1)
+        sums[role] = sums[role] + rows if role in sums else rows
+
+
+def loss(model: Model, module: nn.Module, ids: Tensor) -> Tensor:
+    """What the model learned to make small, on one sequence (1, L): its objective's own.
+
+    A classifier is taken at its word, as no text is labelled. An encoder without a head has no loss: its answers are
+    taken for means of unit normals, and one draw, always the same, for the truth.
+    """
+    return {"causal": _next, "seq2seq": _written, "masked": _hidden, "classification": _own, "encoder": _drawn}[
+        model.objective
+    ](model, module, ids)
+
+
+def _answers(model: Model, module: nn.Module, ids: Tensor) -> Tensor:
+    logits: Tensor = module(**given_to(model, ids)).logits
+    return logits.flatten(0, -2)
+
+
+def _next(model: Model, module: nn.Module, ids: Tensor) -> Tensor:
+    return cross_entropy(_answers(model, module, ids)[:-1], ids[0, 1:])
+
+
+def _written(model: Model, module: nn.Module, ids: Tensor) -> Tensor:
+    return cross_entropy(_answers(model, module, ids), ids[0])
+
+
+def _hidden(model: Model, module: nn.Module, ids: Tensor) -> Tensor:
+    hidden = torch.arange(ids.shape[1]) % HIDDEN_EVERY == HIDDEN_EVERY // 2
+    mask = getattr(model.tokenizer, "mask_token_id", None)
+    seen = ids if mask is None else ids.masked_fill(hidden, mask)
+    return cross_entropy(_answers(model, module, seen), ids[0].masked_fill(~hidden, IGNORED))
+
+
+def _own(model: Model, module: nn.Module, ids: Tensor) -> Tensor:
+    answers = _answers(model, module, ids)
+    return cross_entropy(answers, answers.argmax(-1))
+
+
+def _drawn(model: Model, module: nn.Module, ids: Tensor) -> Tensor:
+    answers: Tensor = module(**given_to(model, ids)).last_hidden_state
+    return (answers * torch.randn(answers.shape, generator=torch.Generator().manual_seed(0))).sum() / ids.shape[1]
