@@ -10,7 +10,7 @@ import streamlit as st
 
 from pages.components.baseline import Baseline
 from pages.components.calibration import in_domain
-from pages.components.words import faster_words, number, signed, source_words, untouched
+from pages.components.words import alike, faster_words, number, signed, source_words, untouched
 from reparam_core.jobs import Details, Point
 from reparam_core.jobs.exploring import KL_SEQUENCES
 from reparam_core.jobs.transfer import transfer_gap
@@ -19,6 +19,7 @@ from reparam_core.recipes import Recipe
 UNITS = {"token": "Next-token accuracy", "masked token": "Masked-word accuracy", "sentence": "Accuracy",
          "answer": "Exact match", "choice": "Right choices"}  # fmt: skip
 HEIGHT = 152
+LEAST = {" points": 0.1, " nats": 0.001}  # below it a difference is smaller than the figures that stand over it
 Colour = Literal["normal", "inverse", "off"]
 
 
@@ -103,20 +104,26 @@ def _transfer(points: list[Point]) -> tuple[str, str] | None:
 
 
 def _delta(value: float, interval: Any, unit: str, colour: Colour) -> tuple[str, Colour]:
-    """The difference with its interval, or in words that there is none."""
+    """The difference with its interval, as fine as can be read; in words that there is none, or hardly any."""
     if interval is None:
         return f"{value:+.2g}{unit}", "off"
-    low, high = interval
-    if low <= 0 <= high:
+    if interval[0] <= 0 <= interval[1]:
         return "no significant difference", "off"
-    return f"{value:+.2g}{unit} ({low:+.2g} to {high:+.2g})", colour
+    least = LEAST[unit]
+    if max(map(abs, interval)) < least:
+        worse = (value > 0) == (colour == "inverse")
+        return f"{'worse' if worse else 'better'} by less than {least:g}{unit}", "off"
+    told, low, high = alike(value, *interval)
+    return f"{told}{unit} ({low} to {high})", colour
 
 
 def _state(final: bool, seen: float) -> str:
-    """Estimate, measured, or stored with its date."""
+    """Estimate, measured, or stored with its date, today with its time."""
     if not final:
         return "○ estimate"
-    return f"◷ stored {datetime.fromtimestamp(seen):%d %b %H:%M}" if seen else "● measured"
+    then = datetime.fromtimestamp(seen)
+    when = f"{then:%H:%M}" if then.date() == datetime.now().date() else f"{then:%d %b}"
+    return f"◷ stored {when}" if seen else "● measured"
 
 
 def _size(point: Point, baseline: Baseline, source_bits: int | None) -> None:

@@ -29,11 +29,11 @@ def chart(figure: go.Figure, name: str, heading: str = "", **selection: Any) -> 
     return drawn
 
 
-def live_chart(draw: Callable[[], go.Figure | None], name: str, *tickets: Ticket | None, every: float,
-               **selection: Any) -> None:  # fmt: skip
+def live_chart(draw: Callable[[], go.Figure | None], name: str, *tickets: Ticket | None, every: float, heading: str = "",
+               beside: Callable[[], None] | None = None, **selection: Any) -> None:  # fmt: skip
     """Draw what `draw` makes, and again while a ticket is pending; None where there is nothing to draw yet.
 
-    Its downloads stand outside of what is drawn again: a button that is drawn again has a new file, and a click on the
+    Its downloads, with `beside` to their left, stand outside of what is drawn again: a button that is drawn again has a new file, and a click on the
     button that was there before finds none.
     """
     figures: dict[str, go.Figure] = st.session_state.setdefault("figures", {})  # a download's thread knows no session
@@ -51,7 +51,7 @@ def live_chart(draw: Callable[[], go.Figure | None], name: str, *tickets: Ticket
 
     live(drawn, *tickets, every=every)
     if name in figures:
-        downloads(lambda: figures[name], name)
+        downloads(lambda: figures[name], name, heading, beside)
     laid_out = True
 
 
@@ -61,9 +61,12 @@ def _plot(figure: go.Figure, name: str, **selection: Any) -> Any:
                            alt=str(figure.layout.title.text), **selection)  # fmt: skip
 
 
-def downloads(make: Callable[[], go.Figure], name: str, heading: str = "") -> None:
-    """A figure's slide as SVG and PNG; it is made only when it is asked for."""
+def downloads(make: Callable[[], go.Figure], name: str, heading: str = "",
+              beside: Callable[[], None] | None = None) -> None:  # fmt: skip
+    """A figure's slide as SVG and PNG, made only when it is asked for; `beside` draws what shares their row."""
     with st.container(horizontal=True, horizontal_alignment="right", gap="small", key=f"save-{name}"):
+        if beside is not None:
+            beside()
         for format, mime in FORMATS.items():
             file = f"{name}.{format}"
             st.download_button(

@@ -15,11 +15,11 @@ from pages.components.calibration import calibration_note
 from pages.components.charts import live_chart
 from pages.components.history import KEPT
 from pages.components.live import ask, live
-from pages.components.rows import provenance_of
-from pages.components.words import source_words
+from pages.components.rows import axis_of, provenance_of
+from pages.components.words import recipe_words, source_words
 from reparam_core.data import ENTRIES as TEXTS
 from reparam_core.data import is_labelled
-from reparam_core.figures.claims import bytes_by_kind, claimed_against_measured, confusion_matrix, task_bars
+from reparam_core.figures.claims import bar_of, bytes_by_kind, claimed_against_measured, confusion_matrix, task_bars
 from reparam_core.jobs import Details, Explored, Ticket, conversed, exploring
 from reparam_core.models import Model
 from reparam_core.parametrizations.base import dtype_name
@@ -31,6 +31,7 @@ PROMPTS = {
     "classification": "A film of rare wit, which nobody should miss.",
     "masked": "The film was surprisingly [MASK].",
 }
+LETTER, PADDING = 6, 18  # pixels that a table takes for a letter, and around its words
 EVERY = 1.5  # seconds from one drawing of a panel to the next
 COME = "Computed as soon as the figures above are there …"
 CONTINUED = "The Congress of the United States shall"
@@ -92,11 +93,13 @@ def _details(ticket: Ticket) -> Details | None:
 
 def by_layer(model: Model, recipe: str, ticket: Ticket) -> None:
     """What changed, matrix by matrix, and where the bytes lie."""
-    left, right = st.columns([3, 2])
+    left, right = st.columns([5, 3])
     with left:
         live(lambda: _changes(ticket), ticket, every=EVERY)
     with right:
-        live_chart(lambda: _bytes(model, recipe, ticket), "bytes-by-kind", ticket, every=EVERY)
+        live_chart(
+            lambda: _bytes(model, recipe, ticket), "bytes-by-kind", ticket, every=EVERY, heading=_heading(model, recipe)
+        )
 
 
 def _changes(ticket: Ticket) -> None:
@@ -110,14 +113,20 @@ def _changes(ticket: Ticket) -> None:
     table["shape"] = [f"{rows} × {columns}" for rows, columns in table["shape"]]
     table["size"] = table["bytes"] / table["bytes_base"]
     st.dataframe(table[["role", "form", "shape", "size", "relative_error"]], hide_index=True, height=380,
-                 column_config=LAYER_COLUMNS)  # fmt: skip
+                 column_config=layer_columns(table))  # fmt: skip
 
 
 def _bytes(model: Model, recipe: str, ticket: Ticket) -> go.Figure | None:
     found: Details | None = ticket.latest
     if found is None or found.sizes is None:
         return None
-    return bytes_by_kind(found.sizes, _told(model.name, "packed file, to the byte", calibration_note(model, recipe)))
+    told = _told(model.name, Recipe.parse(recipe).short(), "packed file, to the byte", calibration_note(model, recipe))
+    return bytes_by_kind(found.sizes, axis_of(recipe), told)
+
+
+def _heading(model: Model, recipe: str) -> str:
+    """What stands over a slide."""
+    return f"{model.name} {recipe_words(recipe)}:"
 
 
 def _told(*parts: str) -> str:
@@ -125,20 +134,23 @@ def _told(*parts: str) -> str:
     return " · ".join(one for one in parts if one)
 
 
-LAYER_COLUMNS: dict[str, Any] = {
-    "role": st.column_config.TextColumn("Matrix", width=130),
-    "form": st.column_config.TextColumn("Form", width=130),
-    "shape": st.column_config.TextColumn("out × in", width=80),
-    "size": st.column_config.NumberColumn("Bytes, ×", width=60, format="%.2f"),
-    "relative_error": st.column_config.ProgressColumn(
-        "‖W − W′‖ / ‖W‖", width=110, min_value=0, max_value=1, format="%.3f"
-    ),
-}
+def layer_columns(table: pd.DataFrame) -> dict[str, Any]:
+    """Names and forms as wide as the longest of them: a cut one tells nothing."""
+    role, form, shape = (LETTER * int(table[name].str.len().max()) + PADDING for name in ("role", "form", "shape"))
+    return {
+        "role": st.column_config.TextColumn("Matrix", width=role),
+        "form": st.column_config.TextColumn("Form", width=form),
+        "shape": st.column_config.TextColumn("out × in", width=shape),
+        "size": st.column_config.NumberColumn("Bytes, ×", width=64, format="%.2f"),
+        "relative_error": st.column_config.ProgressColumn(
+            "‖W − W′‖ / ‖W‖", width=116, min_value=0, max_value=1, format="%.3f",
+            help="The distance to the matrix before, as a share of its norm."),
+    }  # fmt: skip
 
 
 def claims_panel(model: Model, recipe: str, ticket: Ticket) -> None:
     """What theory claims, beside file, memory and clock."""
-    live_chart(lambda: _claims(model, recipe, ticket), "claims", ticket, every=EVERY)
+    live_chart(lambda: _claims(model, recipe, ticket), "claims", ticket, every=EVERY, heading=_heading(model, recipe))
     st.caption(
         "The forms run with plain torch kernels for now: the clock shows what runs here, not what a special kernel could do."
     )
@@ -148,20 +160,21 @@ def _claims(model: Model, recipe: str, ticket: Ticket) -> go.Figure | None:
     found = _details(ticket)
     if found is None or not found.claims:
         return None
-    rows = [(one.what, one.ratio, one.kind, one.reason) for one in found.claims]
+    speed = found.latency["speed"] if found.latency else None
+    bars = [bar_of(one.what, one.ratio, one.kind, one.reason, speed) for one in found.claims]
     clock = "" if found.timed or found.latency is None else f"times are estimates from {found.latency['runs']} runs"
-    read = calibration_note(model, recipe)
-    return claimed_against_measured(rows, _told(model.name, found.dtype, "plain torch kernels for now", clock, read))
+    told = (model.name, Recipe.parse(recipe).short(), found.dtype, "plain torch kernels for now", clock)
+    return claimed_against_measured(bars, axis_of(recipe), _told(*told, calibration_note(model, recipe)))
 
 
 def tasks_panel(model: Model, recipe: str, ticket: Ticket, quality: Ticket) -> None:
     """Task accuracies, and the confusion matrix of a classifier."""
     left, right = st.columns([3, 2])
     with left:
-        live_chart(lambda: _tasks(model, recipe, ticket), "tasks", ticket, every=EVERY)
+        live_chart(lambda: _tasks(model, recipe, ticket), "tasks", ticket, every=EVERY, heading=_heading(model, recipe))
     with right:
         live_chart(lambda: _confusion(model, recipe, ticket.latest, quality.latest), "confusion", ticket, quality,
-                   every=EVERY)  # fmt: skip
+                   every=EVERY, heading=_heading(model, recipe))  # fmt: skip
 
 
 def _tasks(model: Model, recipe: str, ticket: Ticket) -> go.Figure | None:
@@ -173,7 +186,8 @@ def _tasks(model: Model, recipe: str, ticket: Ticket) -> go.Figure | None:
         return None
     counts = "; ".join(f"{name}: {one['n']:,} questions" for name, one in found.tasks.items())
     read = calibration_note(model, recipe, list(found.tasks))
-    return task_bars(list(found.tasks.values()), _told(model.name, counts, read, found.dtype))
+    told = _told(model.name, Recipe.parse(recipe).short(), counts, read, found.dtype)
+    return task_bars(list(found.tasks.values()), axis_of(recipe), told)
 
 
 def _confusion(model: Model, recipe: str, details: Details | None, explored: Explored | None) -> go.Figure | None:
@@ -194,7 +208,7 @@ def _confusion(model: Model, recipe: str, details: Details | None, explored: Exp
 
 def _matrix(name: str, counts: list[list[int]], labels: Sequence[str], final: bool, provenance: str) -> go.Figure:
     right, asked = sum(row[index] for index, row in enumerate(counts)), sum(map(sum, counts))
-    title = f"{name[:1].upper()}{name[1:]}: {right / asked:.1%} right of {asked:,}{'' if final else ' (estimate)'}"
+    title = f"{name[:1].upper()}{name[1:].rstrip('?')}: {right / asked:.1%} right of {asked:,}{'' if final else ' (estimate)'}"
     return confusion_matrix(counts, labels, title, provenance)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
@@ -11,11 +12,12 @@ from pages.components.calibration import calibration_note
 from pages.components.places import place_of
 from pages.components.words import source_words
 from reparam_core.data import own_title
-from reparam_core.figures.tradeoffs import Along, Row, Scale
+from reparam_core.figures.tradeoffs import Along, Row, Scale, Through
 from reparam_core.jobs import Point
 from reparam_core.measure.worked import share_of_zeros
 from reparam_core.models import Model
 from reparam_core.recipes import Calibration, Recipe, Step
+from reparam_core.registry import AXES
 from reparam_core.search.curves import STEPS
 
 QualityKind = Literal["perplexity", "accuracy"]
@@ -71,16 +73,42 @@ def _field_words(name: str, value: Any) -> str:
 
 def row_of(point: Point, quality: QualityKind) -> Row:
     """A point with its size and its quality with interval."""
-    axes = {step.axis for _, step in _steps(_parsed(point.recipe))}
-    axis = "base" if not axes else "combined" if len(axes) > 1 else axes.pop()
     low, high = _interval(point, quality) or (None, None)
-    return Row(point.recipe, point.short, axis, point.size_ratio, getattr(point, quality), low, high, final=point.final)
+    return Row(
+        point.recipe,
+        point.short,
+        axis_of(point.recipe),
+        point.size_ratio,
+        getattr(point, quality),
+        low,
+        high,
+        final=point.final,
+    )
+
+
+def axis_of(recipe: str) -> str:
+    """`rank`, `sparsity`, `bits`, `combined` or `base`: whose hue a setting has."""
+    axes = axes_of(recipe)
+    return "base" if not axes else "combined" if len(axes) > 1 else axes[0]
+
+
+def axes_of(recipe: str) -> list[str]:
+    """Those on which it takes a step, in the order of the controls."""
+    used = {step.axis for _, step in _steps(_parsed(recipe))}
+    return [axis for axis in AXES if axis in used]
 
 
 def _interval(point: Point, quality: QualityKind) -> tuple[float, float] | None:
     change, base = ((point.accuracy_interval, point.base_accuracy) if quality == "accuracy"
                     else (point.perplexity_interval, point.base_perplexity))  # fmt: skip
     return (base + change[0], base + change[1]) if change else None
+
+
+def choice_words(point: Point, quality: QualityKind) -> str:
+    """`svd:0.5 · 0.98× · perplexity 40`, in a menu of settings."""
+    return (
+        f"{point.short} · {point.size_ratio:.2f}× · {quality} {scale_of(point, quality).told(getattr(point, quality))}"
+    )
 
 
 def scale_of(point: Point, quality: QualityKind) -> Scale:
@@ -102,11 +130,38 @@ def position_of(recipe: str, family: Family) -> float | None:
     steps = _steps(parsed)
     if not steps and parsed.storage == family.storage:
         return UNTOUCHED_AT.get(family.field)
-    if len(steps) != 1 or _family(*steps[0], parsed) != family:
+    return _position(steps[0][1], family.field) if len(steps) == 1 and _family(*steps[0], parsed) == family else None
+
+
+def _position(step: Step, field: str) -> float:
+    setting: Any = step.setting
+    place = share_of_zeros(setting) if field == "pattern" else getattr(setting, field)
+    return float(POSITIONS[field] * (place or 0))
+
+
+def through(recipe: str, axis: str, points: Sequence[Point], quality: QualityKind) -> Through | None:
+    """The curve through a setting of several steps: those that differ from it in the position on this axis alone."""
+    steps = _steps(_parsed(recipe))
+    own = [step for _, step in steps if step.axis == axis]
+    if len(steps) < 2 or not own:
         return None
-    setting: Any = steps[0][1].setting
-    place = share_of_zeros(setting) if family.field == "pattern" else getattr(setting, family.field)
-    return float(POSITIONS[family.field] * (place or 0))
+    field, shared = family_of(recipe, axis).field, _held(recipe, axis)
+    others = " and ".join(step.setting.told() for _, step in steps if step is not own[-1])
+    rows = [replace(row_of(point, quality), position=_position(_last_step(point.recipe, axis), field))
+            for point in points if axis in axes_of(point.recipe) and _held(point.recipe, axis) == shared]  # fmt: skip
+    return Through(f"with {others}", _position(own[-1], field), rows)
+
+
+def _last_step(recipe: str, axis: str) -> Step:
+    return [step for _, step in _steps(_parsed(recipe)) if step.axis == axis][-1]
+
+
+@lru_cache(4096)
+def _held(recipe: str, axis: str) -> tuple[str, str]:
+    """What a recipe says beside its last position on this axis, and in which unit that is."""
+    told, field = json.loads(recipe), family_of(recipe, axis).field
+    del [rule for rule in told["rules"] if rule.get(axis)][-1][axis][field]
+    return field, json.dumps(told, sort_keys=True)
 
 
 def along(family: Family, points: Sequence[Point], quality: QualityKind) -> list[Row]:

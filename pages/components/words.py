@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -115,8 +116,14 @@ def change_words(point: Point) -> str:
     """`perplexity on the novel 46.3 → 52.1 (+4.9 to +6.8)`; estimates and no differences are called so."""
     if point.final and not point.significant:
         return f"{level_words(point)}, no significant difference"
-    change = (f"{point.base_accuracy:.1%} → {point.accuracy:.1%}" if point.labelled
-              else apart(point.base_perplexity, point.perplexity))  # fmt: skip
+    before, after = (
+        (point.base_accuracy, point.accuracy) if point.labelled else (point.base_perplexity, point.perplexity)
+    )
+    told, least = (shares_apart, "0.1 points") if point.labelled else (apart, "0.001")
+    change = told(before, after)
+    if change is None:
+        worse = (after < before) == point.labelled
+        return level_words(point) + (f", {'worse' if worse else 'better'} by less than {least}" if point.final else "")
     return f"{_measure(point)} {change}{_interval_words(point)}"
 
 
@@ -157,6 +164,8 @@ def number(value: float) -> str:
     """Three or four digits, `9.3·10⁶` above, `∞` without end."""
     if value >= 1e5:
         return powered(value, 1)
+    if 1 <= value < 10:
+        return f"{value:.2f}"
     return f"{value:,.0f}" if value >= 1000 else f"{value:.3g}" if value < 100 else f"{value:.4g}"
 
 
@@ -166,7 +175,24 @@ def signed(value: float) -> str:
     return f"{'+' if value >= 0 else '−'}{number(size) if size >= 1e5 else f'{size:,.0f}' if size >= 100 else f'{size:.2g}'}"
 
 
-def apart(before: float, after: float) -> str:
-    """`36.46 → 36.50`: as many digits as tell the two from each other."""
-    told = next((one for one in (number, "{:,.2f}".format, "{:,.3f}".format) if one(before) != one(after)), number)
-    return f"{told(before)} → {told(after)}"
+def apart(before: float, after: float) -> str | None:
+    """`36.46 → 36.50`: as many digits as tell the two from each other; None where three decimals do not."""
+    told = next((one for one in (number, "{:,.2f}".format, "{:,.3f}".format) if one(before) != one(after)), None)
+    return f"{told(before)} → {told(after)}" if told else None
+
+
+def shares_apart(before: float, after: float) -> str | None:
+    """`85.9% → 85.8%`; None where that does not tell the two from each other."""
+    told = f"{before:.1%}", f"{after:.1%}"
+    return None if told[0] == told[1] else " → ".join(told)
+
+
+def alike(value: float, low: float, high: float) -> list[str]:
+    """`+0.0015`, `+0.0008` and `+0.0022`: with one sign and one number of decimals, so many that no end reads as zero."""
+    ends = [value, low, high]
+    if max(map(abs, ends)) >= 1e5:
+        return [signed(one) for one in ends]
+    least, most = (pick(abs(one) for one in ends if one) for pick in (min, max))
+    fine = 1 - math.floor(math.log10(most)), -math.floor(math.log10(2 * least))
+    decimals = min(max(0, *fine), 6)
+    return [f"{one:+,.{decimals}f}" for one in ends]

@@ -4,19 +4,18 @@ from __future__ import annotations
 
 import textwrap
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import plotly.graph_objects as go
 
 from reparam_core.figures.theme import (
+    AXIS_COLOURS,
     BASE,
     BELOW,
-    COMBINED,
     GROUND,
     INK,
-    RANK,
     SIZE,
-    SPARSITY,
     room_for,
     share_axis,
     shortened,
@@ -26,31 +25,96 @@ from reparam_core.figures.theme import (
 REASON_WIDTH = 56  # characters beside a bar
 LONGEST_LABEL = 18  # characters of a table's label
 TURNED = 4  # labels from which on those below a matrix are turned
+KIND_WORDS = {"mlp": "MLP", "cross": "cross-attention", "other": "position biases"}  # where the role is no word
 HATCHES = {"theory": "/", "counted": ".", "measured": ""}
+TIMES = {"time to read": "prefill", "time a written token": "decode"}  # as a claim names them, and their speed
+ROW, LINE = 44, 17  # pixels of a bar with its gap, and of a line of words beside it
 
 
-def claimed_against_measured(rows: Sequence[tuple[str, float, str, str]], provenance: str) -> go.Figure:
-    """Bars of (what, ratio to the base, theory, counted or measured, why it parts from the claim)."""
-    claimed, measured = ([one for one in rows if one[2] == kind] for kind in ("theory", "measured"))
+@dataclass(frozen=True)
+class Bar:
+    """A ratio to the base: theory, counted or measured, and why it parts from the claim; a time has an interval."""
+
+    what: str
+    ratio: float
+    kind: str
+    reason: str = ""
+    interval: tuple[float, float] | None = None
+
+    @property
+    def timed(self) -> bool:
+        """Is it by the clock, which needs an interval to mean anything?"""
+        return self.what in TIMES
+
+    @property
+    def differs(self) -> bool:
+        """A size does as it stands; a time only where its interval leaves 1 out."""
+        return not self.timed or (self.interval is not None and not self.interval[0] <= 1 <= self.interval[1])
+
+    @property
+    def end(self) -> float:
+        """Of the bar or of its whisker."""
+        return max((self.ratio, *(self.interval or ())))
+
+    @property
+    def words(self) -> str:
+        """`1.22× (1.10 to 1.35)`, in words where there is no difference, and the reason."""
+        interval = f" ({self.interval[0]:.2f} to {self.interval[1]:.2f})" if self.interval else ""
+        known = (
+            "" if self.differs else ", no significant difference" if self.interval else ", too few runs for an interval"
+        )
+        lines = textwrap.wrap(self.reason, REASON_WIDTH)
+        told = f"<b>{self.ratio:.2f}×</b>{interval}{known}"
+        return "<br>".join([f"{told}  {lines[0]}", *lines[1:]] if lines and not self.timed else [told, *lines])
+
+
+def bar_of(what: str, ratio: float, kind: str, reason: str, speed: Mapping[str, Any] | None) -> Bar:
+    """A claim; where it is a time, that of the runs that stood side by side, which speed = base time / own time tells."""
+    known = speed[TIMES[what]] if speed and what in TIMES else None
+    if known is None:
+        return Bar(what, ratio, kind, reason)
+    low_high = None if known["ci95"] is None else (1 / known["ci95"][1], 1 / known["ci95"][0])
+    return Bar(what, 1 / known["ratio"], kind, reason, low_high)
+
+
+def claimed_against_measured(bars: Sequence[Bar], axis: str, provenance: str) -> go.Figure:
+    """Ratios to the base in the hue of the setting's axis; times with their 95 % intervals."""
     figure = go.Figure()
+    ends = [one.interval or (one.ratio, one.ratio) for one in bars]
     figure.add_bar(
-        y=[what for what, *_ in rows], x=[ratio for _, ratio, *_ in rows], orientation="h",
-        marker={"color": [BASE if kind == "theory" else COMBINED for *_, kind, _ in rows],
-                "pattern": {"shape": [HATCHES[kind] for *_, kind, _ in rows]}},
+        y=[one.what for one in bars], x=[one.ratio for one in bars], orientation="h",
+        marker={"color": [BASE if one.kind == "theory" else AXIS_COLOURS[axis] for one in bars],
+                "pattern": {"shape": [HATCHES[one.kind] for one in bars]}},
+        error_x={"symmetric": False, "color": INK, "thickness": 1.5,
+                 "array": [high - one.ratio for one, (_, high) in zip(bars, ends, strict=True)],
+                 "arrayminus": [one.ratio - low for one, (low, _) in zip(bars, ends, strict=True)]},
         hovertemplate="%{y}: %{x:.3f}× the base<extra></extra>",
     )  # fmt: skip
     figure.add_vline(x=1, line={"color": BASE, "dash": "dot"})
-    for what, ratio, _, reason in rows:
-        _beside(figure, what, ratio, f"<b>{ratio:.2f}×</b>  " + "<br>".join(textwrap.wrap(reason, REASON_WIDTH)))
+    for one in bars:
+        _beside(figure, one.what, one.end, one.words)
     figure.update_yaxes(autorange="reversed")
-    most = max(1.0, *(ratio for _, ratio, *_ in rows))
+    most = max(1.0, *(one.end for one in bars))
     figure.update_xaxes(title="× the base (hatched: theory; dotted: counted, tensor by tensor; plain: measured)",
                         range=[0, 2.8 * most], **_ticks_up_to(most))  # fmt: skip
-    least = min((ratio for _, ratio, *_ in claimed), default=1.0)
-    slow = max((ratio for _, ratio, *_ in measured), default=1.0)
-    title = f"Theory promises {least:.2f}×; the worst of what was measured is {slow:.2f}×"
-    left = room_for(what for what, *_ in rows)
-    return styled(figure, title, provenance, height=60 + 44 * len(rows) + 90, wide=True, left=left)
+    row = max(ROW, *(LINE * (one.words.count("<br>") + 1) + 6 for one in bars))
+    return styled(figure, _promise_and_proof(bars), provenance, height=60 + row * len(bars) + 90, wide=True,
+                  left=room_for(one.what for one in bars))  # fmt: skip
+
+
+def _promise_and_proof(bars: Sequence[Bar]) -> str:
+    """The best promise, the sizes as measured, and of the times only what their intervals bear out."""
+    best = min((one for one in bars if one.kind == "theory"), key=lambda one: one.ratio)
+    measured, timed = (
+        [one for one in bars if one.kind == "measured" and one.timed is clock] for clock in (False, True)
+    )
+    told = [f"Theory promises {best.ratio:.2f}× ({best.what})", *(f"{one.what} {one.ratio:.2f}×" for one in measured)]
+    told += [f"{one.what} {one.ratio:.2f}×" for one in timed if one.differs]
+    if timed and not any(one.differs for one in timed):
+        told.append(
+            "no significant difference in speed" if all(one.interval for one in timed) else "speed not known yet"
+        )
+    return "; ".join(told)
 
 
 def _beside(figure: go.Figure, y: str, x: float, text: str, shift: int = 0) -> None:
@@ -65,26 +129,35 @@ def _ticks_up_to(most: float) -> dict[str, Any]:
     return {"tickvals": [step * index for index in range(int(most / step) + 2)], "showgrid": True}
 
 
-def bytes_by_kind(rows: Sequence[Mapping[str, Any]], provenance: str) -> go.Figure:
-    """Where the bytes of the file lie, before and after, by kind of matrix."""
+def bytes_by_kind(rows: Sequence[Mapping[str, Any]], axis: str, provenance: str) -> go.Figure:
+    """Where the bytes of the file lie, before and after, by kind of matrix; the setting in the hue of its axis."""
     figure = go.Figure()
-    kinds = [one["kind"] for one in rows]
-    for name, label, colour in (("bytes_base", "base", BASE), ("bytes", "setting", RANK)):
+    kinds = [KIND_WORDS.get(one["kind"], one["kind"]) for one in rows]
+    for name, label, colour in _sides("bytes_base", "bytes", axis):
         figure.add_bar(y=kinds, x=[one[name] / 1e6 for one in rows], orientation="h", marker_color=colour, name=label,
-                       text=[f" {_megabytes(one[name])} {label}" for one in rows], textposition="outside",
-                       cliponaxis=False, hovertemplate="%{y}, " + label + ": %{x:.2f} MB<extra></extra>")  # fmt: skip
-    total = sum(one["bytes"] for one in rows)
+                       text=[f" {_size(one[name])} {label}" for one in rows], textposition="outside",
+                       cliponaxis=False, hovertemplate="%{y}, " + label + ": %{x:.3g} MB<extra></extra>")  # fmt: skip
+    total, total_base = (sum(one[name] for one in rows) for name in ("bytes", "bytes_base"))
     most = max(rows, key=lambda one: one["bytes"])
     figure.update_yaxes(autorange="reversed")
     figure.update_xaxes(title="MB in the file", range=[0, 1.6 * max(max(one["bytes_base"], one["bytes"]) for one in rows) / 1e6],
                         nticks=5)  # fmt: skip
-    title = f"{most['kind'].capitalize()} is {most['bytes'] / total:.0%} of the file's bytes"
+    name = KIND_WORDS.get(most["kind"], most["kind"])
+    title = f"{name[:1].upper()}{name[1:]}: {most['bytes'] / total:.0%} of the file, {most['bytes_base'] / total_base:.0%} of the base's"
     return styled(figure, title, provenance, height=70 + 56 * len(rows) + 90, left=room_for(kinds))
 
 
-def _megabytes(size: float) -> str:
-    """Three digits."""
-    return f"{size / 1e6:,.0f} MB" if size >= 1e8 else f"{size / 1e6:.3g} MB"
+def _sides(base: str, setting: str, axis: str) -> list[tuple[str, str, str]]:
+    """Both fields, each with its word and its hue."""
+    return [(base, "base", BASE), (setting, "setting", AXIS_COLOURS[axis])]
+
+
+def _size(size: float) -> str:
+    """Three digits in the unit that people say."""
+    for unit, one in (("MB", 1e6), ("kB", 1e3)):
+        if size >= 0.1 * one:
+            return f"{size / one:,.0f} {unit}" if size >= 100 * one else f"{size / one:.3g} {unit}"
+    return f"{size:.0f} B"
 
 
 def confusion_matrix(counts: Sequence[Sequence[int]], labels: Sequence[str], title: str, provenance: str) -> go.Figure:
@@ -105,11 +178,11 @@ def confusion_matrix(counts: Sequence[Sequence[int]], labels: Sequence[str], tit
     )
 
 
-def task_bars(tasks: Sequence[Mapping[str, Any]], provenance: str) -> go.Figure:
-    """Task accuracies with 95 % intervals: setting, base, and the commonest answer as a tick."""
+def task_bars(tasks: Sequence[Mapping[str, Any]], axis: str, provenance: str) -> go.Figure:
+    """Task accuracies with 95 % intervals: setting in the hue of its axis, base, and the commonest answer as a tick."""
     names = [one["title"] for one in tasks]
     figure = go.Figure()
-    for field, label, colour in (("base_accuracy", "base", BASE), ("accuracy", "setting", RANK)):
+    for field, label, colour in _sides("base_accuracy", "accuracy", axis):
         low_high = [one["accuracy_ci95"] or (one[field], one[field]) for one in tasks]
         error = {} if field != "accuracy" else {"error_x": {
             "array": [high - one[field] for one, (_, high) in zip(tasks, low_high, strict=True)],
@@ -126,7 +199,7 @@ def task_bars(tasks: Sequence[Mapping[str, Any]], provenance: str) -> go.Figure:
                 -16 if error else 16,
             )
     figure.add_scatter(y=names, x=[one["majority"] for one in tasks], mode="markers", hovertemplate=(
-        "commonest answer: %{x:.1%}<extra></extra>"), marker={"symbol": "line-ns-open", "size": 48, "color": SPARSITY, "line": {"width": 3}})  # fmt: skip
+        "commonest answer: %{x:.1%}<extra></extra>"), marker={"symbol": "line-ns-open", "size": 48, "color": INK, "line": {"width": 3}})  # fmt: skip
     figure.update_yaxes(autorange="reversed")
     most = max(
         max(one["accuracy"], one["base_accuracy"], one["majority"], *(one["accuracy_ci95"] or ())) for one in tasks

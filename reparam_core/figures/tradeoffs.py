@@ -18,7 +18,6 @@ from reparam_core.figures.theme import (
     INK,
     RING,
     RING_TEXT,
-    SIZE,
     log_axis,
     share_axis,
     shortened,
@@ -28,6 +27,7 @@ from reparam_core.figures.theme import (
 
 CEILING = 1e9  # of a log axis: above it a cliff is a cliff
 ROOM_BELOW = 0.18  # of its height, for the label under a curve's best end
+APART = 0.09  # of an axis, between ticks whose words would meet
 LONGEST_NAME = 28  # characters of a source beside its curve
 AXIS_TITLES = {
     "keep": "rank kept, % of full", "parameters": "rank kept, % of the numbers", "energy": "energy kept, % of Σσ²",
@@ -81,6 +81,15 @@ class Along:
     axis: str  # rank, sparsity or bits
     field: str  # of the setting: keep, parameters, fraction, bits …
     where: str  # in words, with the method: all blocks (svd)
+
+
+@dataclass(frozen=True)
+class Through:
+    """The curve through a setting that takes steps on other axes too."""
+
+    words: str  # what they are: with 4 bits in groups of 64
+    current: float  # where the setting stands
+    rows: Sequence[Row]
 
 
 def front_of(rows: Sequence[Row], scale: Scale) -> list[Row]:
@@ -185,9 +194,14 @@ def _told(row: Row, scale: Scale) -> str:
 
 
 def axis_curve(
-    along: Along, curves: Sequence[tuple[Scale, Sequence[Row]]], current: float | None, provenance: str
-) -> go.Figure:
-    """Quality along one axis, a curve a source: in domain solid, out of domain dashed; bands are 95 % intervals."""
+    along: Along, curves: Sequence[tuple[Scale, Sequence[Row]]], current: float | None, provenance: str,
+    through: Through | None = None,
+) -> go.Figure:  # fmt: skip
+    """Quality along one axis, a curve a source: in domain solid, out of domain dashed; bands are 95 % intervals.
+
+    Where the setting takes steps on other axes too, `through` is the curve that it is on, on the first source.
+    """
+    current = through.current if through else current
     figure = go.Figure()
     ordered = [(scale, _in_order(rows)) for scale, rows in curves]
     for index, (scale, rows) in enumerate(ordered):
@@ -195,13 +209,16 @@ def axis_curve(
         _curve(figure, rows, along.axis, scale, "solid" if index == 0 else "dash")
     if current is not None:
         figure.add_vline(x=current, line={"color": RING, "dash": "dash"})
-    every = [one for _, rows in ordered for one in rows]
+    if through:
+        _band(figure, _in_order(through.rows), "combined")
+        _curve(figure, _in_order(through.rows), "combined", ordered[0][0], "solid")
+    every = [one for _, rows in ordered for one in rows] + (_in_order(through.rows) if through else [])
     figure.update_xaxes(title=AXIS_TITLES[along.field], type="linear", range=_reach(along.field, every, current))
     _quality_axis(figure, every, ordered[0][0])
-    if max((len(rows) for _, rows in ordered), default=0) < 2:
-        _not_yet(figure, every, ordered[0][0], current)
-    _name_curves(figure, along.axis, ordered, current)
-    return styled(figure, _finding(along, *ordered[0]), provenance)
+    if max(len(rows) for rows in (*(rows for _, rows in ordered), through.rows if through else ())) < 2:
+        _ticks_where_measured(figure, every, ordered[0][0])
+    _name_curves(figure, along.axis, ordered, current, through)
+    return styled(figure, _finding(along, *ordered[0], through), provenance)
 
 
 def _reach(field: str, rows: Sequence[Row], current: float | None) -> list[float]:
@@ -214,16 +231,14 @@ def _reach(field: str, rows: Sequence[Row], current: float | None) -> list[float
     return [low - room, high + room]
 
 
-def _not_yet(figure: go.Figure, rows: Sequence[Row], scale: Scale, current: float | None) -> None:
-    """A sentence instead of a curve, beside the upright line; the axis has no values but those that were measured."""
-    figure.update_yaxes(
-        tickmode="array", tickvals=[one.quality for one in rows], ticktext=[scale.told(one.quality) for one in rows]
-    )
-    low, high = figure.layout.xaxis.range
-    free = 0.75 if current is not None and current <= (low + high) / 2 else 0.25
-    told = "One setting so far:<br>two make a curve" if rows else "No setting along this axis<br>is measured yet"
-    figure.add_annotation(x=free, y=0.04 if rows else 0.5, yanchor="bottom" if rows else "middle", xref="x domain",
-                          yref="y domain", text=told, showarrow=False, font={"color": BASE, "size": SIZE})  # fmt: skip
+def _ticks_where_measured(figure: go.Figure, rows: Sequence[Row], scale: Scale) -> None:
+    """Without a curve the axis has no values but those that were measured, as far as they do not meet."""
+    low, high = figure.layout.yaxis.range
+    told: list[float] = []
+    for value in sorted(one.quality for one in rows):
+        if not told or scale.height(value) - scale.height(told[-1]) > APART * (high - low):
+            told.append(value)
+    figure.update_yaxes(tickmode="array", tickvals=told, ticktext=[scale.told(one) for one in told])
 
 
 def _in_order(rows: Sequence[Row]) -> list[Row]:
@@ -231,14 +246,21 @@ def _in_order(rows: Sequence[Row]) -> list[Row]:
     return sorted((one for one in rows if one.position is not None), key=lambda one: one.position or 0)
 
 
-def _finding(along: Along, scale: Scale, rows: Sequence[Row]) -> str:
-    """Of the first source, which it names: two texts have no common range; estimates do not count."""
-    values = [one.quality for one in rows if one.final]
+def _finding(along: Along, scale: Scale, rows: Sequence[Row], through: Through | None) -> str:
+    """Of the setting's own curve, else of the step alone, on the first source: two texts have no common range.
+
+    Estimates do not count.
+    """
+    own, alone = ([one.quality for one in some if one.final] for some in (through.rows if through else (), rows))
+    told = f"{along.axis.capitalize()} of {along.where}"
+    if through and len(own) >= 2:
+        told, values = f"{told} {through.words}", own
+    else:
+        told, values = f"{told} alone" if through else told, alone
     if len(values) < 2:
-        return f"The curve along {along.axis} of {along.where} is not filled yet"
+        return f"{told}: one setting so far, two make a curve" if values else f"{told}: not measured yet"
     best, worst = (min, max) if scale.log else (max, min)
-    return (f"{along.axis.capitalize()} of {along.where}: {scale.name} on {scale.source} "
-            f"{scale.told(best(values))} to {scale.told(worst(values))}")  # fmt: skip
+    return f"{told}: {scale.name} on {scale.source} {scale.told(best(values))} to {scale.told(worst(values))}"
 
 
 def _band(figure: go.Figure, rows: Sequence[Row], axis: str) -> None:
@@ -261,13 +283,17 @@ def _curve(figure: go.Figure, rows: Sequence[Row], axis: str, scale: Scale, dash
 
 
 def _name_curves(
-    figure: go.Figure, axis: str, curves: Sequence[tuple[Scale, Sequence[Row]]], current: float | None
-) -> None:
-    """Each curve's source beside it, and what the upright line is."""
+    figure: go.Figure, axis: str, curves: Sequence[tuple[Scale, Sequence[Row]]], current: float | None,
+    through: Through | None,
+) -> None:  # fmt: skip
+    """Each curve's source beside it, what else the setting takes beside its own, and what the upright line is."""
     frame = Frame(figure.layout.xaxis.range, figure.layout.yaxis.range)
     places = [[(one.position or 0.0, scale.height(one.quality)) for one in rows] for scale, rows in curves]
     wanted = [Words(shortened(scale.source, LONGEST_NAME), AXIS_COLOURS[axis], sorted(line, reverse=True))
               for (scale, _), line in zip(curves, places, strict=True)]  # fmt: skip
+    if through:
+        places.append([(one.position or 0.0, curves[0][0].height(one.quality)) for one in _in_order(through.rows)])
+        wanted.append(Words(shortened(through.words, LONGEST_NAME), AXIS_COLOURS["combined"], places[-1]))
     lines = [place for line in places for place in between(line)]
     if current is not None:
         low, high = frame.y

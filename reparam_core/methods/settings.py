@@ -159,10 +159,13 @@ class BitsSetting(Setting):
         return f"{self.bits}{group}{'s' if self.symmetric else ''}"
 
     def told(self) -> str:
-        """`4 bits in groups of 64`."""
+        """`4 bits in groups of 64, symmetric`."""
+        told = f"{self.bits} bit{'s' if self.bits > 1 else ''}"
         if self.group is None or self.group == "tensor":
-            return f"{self.bits} bits, one grid a {'row' if self.group is None else 'matrix'}"
-        return f"{self.bits} bits in groups of {self.group}"
+            told += f", one grid a {'row' if self.group is None else 'matrix'}"
+        else:
+            told += f" in groups of {self.group}"
+        return f"{told}, symmetric" if self.symmetric else told
 
 
 SETTINGS: dict[str, type[RankSetting | SparsitySetting | BitsSetting]] = {

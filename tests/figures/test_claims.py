@@ -1,45 +1,79 @@
 """Bars that say what they are: theory hatched, measurement plain, the reason beside it."""
 
+from typing import Any
+
 import plotly.graph_objects as go
 import pytest
 
+from reparam_core import apply, load
 from reparam_core.figures.claims import (
     LONGEST_LABEL,
+    TIMES,
+    Bar,
+    bar_of,
     bytes_by_kind,
     claimed_against_measured,
     confusion_matrix,
     task_bars,
 )
+from reparam_core.figures.theme import AXIS_COLOURS, BASE, BITS
+from reparam_core.measure.changes import claims
 
-ROWS = [("numbers kept", 0.5, "theory", ""), ("memory of the matrices", 1.9, "counted", "unpacked"),
-        ("file", 0.55, "measured", "each group keeps a scale"),
-        ("time to read", 1.2, "measured", "no integer kernel yet")]  # fmt: skip
+SPEED = {"prefill": {"ratio": 0.8, "ci95": [0.75, 0.9]}, "decode": None}
+BARS = [bar_of(*row, SPEED) for row in (
+    ("numbers kept", 0.5, "theory", ""), ("memory of the matrices", 1.9, "counted", "unpacked"),
+    ("file", 0.55, "measured", "each group keeps a scale"),
+    ("time to read", 1.2, "measured", "no integer kernel yet"))]  # fmt: skip
 KINDS = [{"kind": "embedding", "bytes": 3_000_000, "bytes_base": 3_000_000},
          {"kind": "mlp", "bytes": 1_000_000, "bytes_base": 6_000_000}]  # fmt: skip
 
 
 def test_each_claim_is_a_bar_of_its_ratio_with_its_reason() -> None:
-    figure = claimed_against_measured(ROWS, "here")
+    figure = claimed_against_measured(BARS, "bits", "here")
     (bars,) = figure.data
-    assert list(bars.y) == [what for what, *_ in ROWS]
-    assert list(bars.x) == [ratio for _, ratio, *_ in ROWS]
+    assert list(bars.y) == [one.what for one in BARS]
+    assert list(bars.x) == [0.5, 1.9, 0.55, 1.25]  # the time is that of runs side by side, not of two medians
     assert list(bars.marker.pattern.shape) == ["/", ".", "", ""]
     assert "counted" in figure.layout.xaxis.title.text
-    for what, ratio, _, reason in ROWS:
-        (words,) = [one for one in figure.layout.annotations if one.y == what]
-        assert words.x == ratio
-        assert f"{ratio:.2f}×" in words.text
-        assert reason in words.text
+    for one in BARS:
+        (words,) = [told for told in figure.layout.annotations if told.y == one.what]
+        assert words.x == one.end
+        assert f"{one.ratio:.2f}×" in words.text
+        assert one.reason in words.text
 
 
-def test_the_title_sets_the_promise_beside_the_worst_measurement() -> None:
-    title = claimed_against_measured(ROWS, "here").layout.title.text
-    assert title.replace("<br>", " ") == "Theory promises 0.50×; the worst of what was measured is 1.20×"
+def test_a_time_is_drawn_with_its_interval() -> None:
+    (bars,) = claimed_against_measured(BARS, "bits", "here").data
+    assert list(bars.error_x.array) == pytest.approx([0, 0, 0, 1 / 0.75 - 1.25])
+    assert list(bars.error_x.arrayminus) == pytest.approx([0, 0, 0, 1.25 - 1 / 0.9])
+    assert "(1.11 to 1.33)" in BARS[-1].words
+
+
+def title_of(speed: dict[str, Any] | None) -> str:
+    bars = [*BARS[:3], bar_of("time to read", 1.64, "measured", "", speed and {"prefill": speed})]
+    return str(claimed_against_measured(bars, "bits", "here").layout.title.text).replace("<br>", " ")
+
+
+@pytest.mark.parametrize(("speed", "told"), [
+    (SPEED["prefill"], "time to read 1.25×"),
+    ({"ratio": 0.61, "ci95": [0.5, 1.1]}, "no significant difference in speed"),
+    ({"ratio": 0.61, "ci95": None}, "speed not known yet"),
+    (None, "speed not known yet"),
+])  # fmt: skip
+def test_the_title_claims_no_time_that_its_interval_does_not_bear_out(speed: dict[str, Any] | None, told: str) -> None:
+    assert title_of(speed) == f"Theory promises 0.50× (numbers kept); file 0.55×; {told}"
+
+
+def test_every_time_that_a_setting_claims_is_known_here() -> None:
+    name = {"p50": 2.0}
+    times = {side: {"prefill_ms": name, "decode_ms_per_token": name, "kernel": ""} for side in ("setting", "base")}
+    claimed = claims(apply(load("embedded-decoder"), "base"), times)
+    assert {one.what for one in claimed if one.what.startswith("time")} == set(TIMES)
 
 
 @pytest.mark.parametrize("worst", [0.4, 1.0, 7.5])
 def test_the_base_and_every_bar_are_in_sight(worst: float) -> None:
-    figure = claimed_against_measured([*ROWS, ("memory", worst, "measured", "")], "here")
+    figure = claimed_against_measured([*BARS, Bar("memory", worst, "measured")], "bits", "here")
     low, high = figure.layout.xaxis.range
     assert low == 0
     assert high > max(1, worst)
@@ -48,18 +82,39 @@ def test_the_base_and_every_bar_are_in_sight(worst: float) -> None:
 
 def test_a_long_reason_is_broken_not_cut() -> None:
     reason = "a very long reason " * 12
-    words = claimed_against_measured([("file", 1.0, "measured", reason)], "here").layout.annotations[0]
+    words = claimed_against_measured(
+        [BARS[0], Bar("file", 1.0, "measured", reason)], "bits", "here"
+    ).layout.annotations[1]
     assert " ".join(words.text.replace("<br>", " ").split()).endswith(reason.strip())
     assert words.align == "left"
 
 
 def test_bytes_stand_before_and_after_by_kind() -> None:
-    figure = bytes_by_kind(KINDS, "here")
+    figure = bytes_by_kind(KINDS, "bits", "here")
     before, after = figure.data
     assert (list(before.x), list(after.x)) == ([3.0, 6.0], [3.0, 1.0])
     assert (before.name, after.name) == ("base", "setting")
-    assert before.marker.color != after.marker.color
-    assert figure.layout.title.text == "Embedding is 75% of the file's bytes"
+    assert (before.marker.color, after.marker.color) == (BASE, BITS)
+    assert list(after.y) == ["embedding", "MLP"]
+    assert figure.layout.title.text == "Embedding: 75% of the file, 33% of the base's"
+
+
+@pytest.mark.parametrize(("size", "told"), [(512, "0.512 kB"), (12, "12 B"), (12_500, "12.5 kB"), (371_000, "0.371 MB"),
+                                            (6_490_000, "6.49 MB"), (216_000_000, "216 MB")])  # fmt: skip
+def test_bytes_are_told_in_a_unit_that_can_be_read(size: int, told: str) -> None:
+    after = bytes_by_kind([{"kind": "mlp", "bytes": size, "bytes_base": size}], "bits", "here").data[1]
+    assert after.text[0].strip() == f"{told} setting"
+
+
+@pytest.mark.parametrize("axis", ["rank", "sparsity", "bits", "combined"])
+def test_the_setting_has_the_hue_of_its_axis_and_no_other(axis: str) -> None:
+    """One hue per axis, everywhere."""
+    others = {hue for name, hue in AXIS_COLOURS.items() if name not in (axis, "base")}
+    for figure in (claimed_against_measured(BARS, axis, "here"), bytes_by_kind(KINDS, axis, "here"),
+                   task_bars([task(final=True)], axis, "here")):  # fmt: skip
+        drawn = figure.to_json()
+        assert AXIS_COLOURS[axis] in drawn
+        assert not [hue for hue in others if hue in drawn]
 
 
 def task(final: bool) -> dict[str, object]:
@@ -68,16 +123,17 @@ def task(final: bool) -> dict[str, object]:
 
 
 def test_a_task_that_is_not_over_is_called_an_estimate() -> None:
-    figure = task_bars([task(final=False)], "here")
+    figure = task_bars([task(final=False)], "rank", "here")
     assert figure.layout.title.text == "Capitals 50.0% right (estimate from 1,200), the base 75.0%"
     told = [one.text for one in figure.layout.annotations if one.y == "Capitals"]
     assert told == ["75.0% base, estimate", "50.0% setting, estimate"]
-    assert "estimate" not in task_bars([task(final=True)], "here").to_json()
+    assert "estimate" not in task_bars([task(final=True)], "rank", "here").to_json()
 
 
 @pytest.mark.parametrize("accuracy", [0.001, 0.06, 0.5, 1.0])
 def test_a_task_s_numbers_stand_beside_its_bars_and_its_ticks_end_at_all_right(accuracy: float) -> None:
-    figure = task_bars([task(final=True) | {"accuracy": accuracy, "accuracy_ci95": (0.9 * accuracy, accuracy)}], "here")
+    told = task(final=True) | {"accuracy": accuracy, "accuracy_ci95": (0.9 * accuracy, accuracy)}
+    figure = task_bars([told], "rank", "here")
     _, setting = [one for one in figure.layout.annotations if one.y == "Capitals"]
     assert setting.x == max(accuracy, 0.3)  # beyond the bar and beyond the mark of the commonest answer
     ticks = figure.layout.xaxis.tickvals

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from reparam_core.figures import theme
-from reparam_core.figures.claims import bytes_by_kind, claimed_against_measured
+from reparam_core.figures.claims import Bar, bytes_by_kind, claimed_against_measured
 from reparam_core.figures.theme import (
     AXIS_COLOURS,
     HEADING_SIZE,
@@ -37,10 +37,11 @@ def figures() -> list[go.Figure]:
         tradeoff_scatter(ROWS, "a", SCALE, "from here"),
         axis_curve(Along("rank", "keep", "all blocks (svd)"), [(SCALE, ROWS), (SCALE, ROWS)], 50, "from here"),
         claimed_against_measured(
-            [("numbers", 0.5, "theory", ""), ("memory", 0.9, "counted", ""), ("file", 0.6, "measured", "a bitmap")],
+            [Bar("numbers", 0.5, "theory"), Bar("memory", 0.9, "counted"), Bar("file", 0.6, "measured", "a bitmap")],
+            "sparsity",
             "from here",
         ),
-        bytes_by_kind(kinds, "from here"),
+        bytes_by_kind(kinds, "rank", "from here"),
     ]
 
 

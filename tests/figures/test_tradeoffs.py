@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from reparam_core.figures.labels import Frame
-from reparam_core.figures.tradeoffs import CEILING, Along, Row, Scale, axis_curve, front_of, tradeoff_scatter
+from reparam_core.figures.theme import AXIS_COLOURS
+from reparam_core.figures.tradeoffs import CEILING, Along, Row, Scale, Through, axis_curve, front_of, tradeoff_scatter
 
 RANK = Along("rank", "keep", "all blocks (svd)")
 PERPLEXITY, ACCURACY = Scale("perplexity", "the novel", log=True), Scale("accuracy", "reviews", log=False)
@@ -196,7 +197,7 @@ def test_the_second_text_is_dashed_and_named() -> None:
 
 def test_without_a_sweep_the_chart_claims_nothing() -> None:
     figure = axis_curve(Along("bits", "bits", "all blocks (rtn)"), [(PERPLEXITY, [row(1, 20, "base")])], None, "here")
-    assert "bits" in figure.layout.title.text
+    assert "bits" in figure.layout.title.text.lower()
     assert "20" not in figure.layout.title.text
 
 
@@ -206,9 +207,34 @@ def test_an_axis_without_a_curve_has_no_values_but_those_measured(scale: Scale, 
     rows = [row(0.8, 0.25, position=75.0)][:count]
     figure = axis_curve(RANK, [(scale, rows)], 20, "here")
     assert list(figure.layout.yaxis.tickvals or ()) == [0.25] * count
-    told = {one.text.replace("<br>", " ") for one in figure.layout.annotations}
-    assert ("One setting so far: two make a curve" if count else "No setting along this axis is measured yet") in told
+    told = figure.layout.title.text.replace("<br>", " ")
+    assert told.endswith("one setting so far, two make a curve" if count else "not measured yet")
+    assert not any("so far" in one.text for one in figure.layout.annotations)  # which would lie on a label
     assert list(figure.layout.xaxis.range) == [0, 104]
+
+
+def test_a_setting_of_several_steps_is_on_a_curve_of_its_own() -> None:
+    alone = [row(0.8, 30, position=75.0), row(0.5, 90, position=25.0)]
+    both = [row(0.4, 45, "combined", position=80.0), row(0.3, 200, "combined", position=40.0)]
+    figure = axis_curve(RANK, [(PERPLEXITY, alone)], None, "here", Through("with 4 bits in groups of 64", 80.0, both))
+    own, other = figure.data
+    assert (own.line.color, other.line.color) == (AXIS_COLOURS["rank"], AXIS_COLOURS["combined"])
+    assert list(other.x) == [40, 80]
+    assert figure.layout.shapes[0].x0 == 80
+    assert "(svd) with 4 bits in groups of 64: perplexity on the novel 45 to 200" in figure.layout.title.text.replace(
+        "<br>", " "
+    )
+    assert {one.text for one in figure.layout.annotations} >= {"with 4 bits in groups of 64", "this setting"}
+    low, high = figure.layout.yaxis.range
+    assert low < math.log10(30) < math.log10(200) < high
+
+
+def test_ticks_of_single_settings_do_not_meet() -> None:
+    both = [row(0.4, 38.1, "combined", position=80.0)]
+    figure = axis_curve(
+        RANK, [(PERPLEXITY, [row(0.8, 37.5, position=75.0)])], None, "here", Through("with 8 bits", 80.0, both)
+    )
+    assert list(figure.layout.yaxis.ticktext) == ["37.5"]
 
 
 def test_a_long_source_is_cut_beside_its_curve_and_whole_in_the_hover() -> None:

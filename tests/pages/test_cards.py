@@ -1,6 +1,8 @@
 """The four figures: what each is compared with, and what is not known for good yet."""
 
+import time
 from dataclasses import replace
+from datetime import datetime
 from typing import Any
 
 import pytest
@@ -67,9 +69,28 @@ def test_without_a_pinned_setting_all_is_against_the_base() -> None:
     page = drawn([point("svd:0.5", nll_interval=(0.3, 0.5))])
     assert "against the base" in card(page, "Next-token accuracy").help
     assert "10.0% are right in the base and wrong in this setting" in card(page, "Next-token accuracy").help
-    assert card(page, "Perplexity").delta == "+0.4 nats (+0.3 to +0.5)"
+    assert card(page, "Perplexity").delta == "+0.40 nats (+0.30 to +0.50)"
     assert any("KL from the base" in one.value for one in page.caption)
     assert "KL from the base 0.2 nats, over 1 of the sequences, the first" in card(page, "Perplexity").help
+
+
+@pytest.mark.parametrize(("delta", "interval", "told"), [
+    (5.7e-05, (1e-05, 1e-04), "worse by less than 0.001 nats"), (-5.7e-05, (-1e-04, -1e-05), "better by less than 0.001 nats"),
+    (0.0015, (0.00082, 0.0022), "+0.0015 nats (+0.0008 to +0.0022)")])  # fmt: skip
+def test_a_difference_below_what_can_be_read_raises_no_alarm(
+    delta: float, interval: tuple[float, float], told: str
+) -> None:
+    shown = card(
+        drawn([point("rtn:8", 1.00012, base_perplexity=1.00006, delta_nll=delta, nll_interval=interval)]), "Perplexity"
+    )
+    assert (shown.value, shown.delta) == ("1.00", told)
+    assert (shown.proto.color == shown.proto.MetricColor.GRAY) == ("less than" in told)
+
+
+def test_what_was_stored_today_has_its_time_and_what_was_before_its_day() -> None:
+    for seen, told in ((time.time(), f"{datetime.now():%H:%M}"), (1.7e9, f"{datetime.fromtimestamp(1.7e9):%d %b}")):
+        notes = [one.value for one in drawn([point("rtn:8", seen=seen)]).caption]
+        assert any(one.startswith(f"◷ stored {told} · ") for one in notes)
 
 
 def test_figures_are_told_against_the_pinned_setting() -> None:
@@ -78,7 +99,7 @@ def test_figures_are_told_against_the_pinned_setting() -> None:
     page = drawn([point("svd:0.5", **known)], Baseline(PINNED, pinned.recipe, {"moby-dick": pinned}))
     assert f"against {PINNED}." in card(page, "Next-token accuracy").help
     assert f"difference to {PINNED} " in card(page, "Perplexity").help
-    assert card(page, "Perplexity").delta == "+1 nats (+1 to +1)"
+    assert card(page, "Perplexity").delta == "+1.0 nats (+1.0 to +1.0)"
     assert card(page, "File size").delta == "1.25× the pinned"
 
 

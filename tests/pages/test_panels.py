@@ -5,10 +5,11 @@ import runpy
 import shlex
 from pathlib import Path
 
+import pandas as pd
 import pytest
 from typer.testing import CliRunner
 
-from pages.components.panels import command_lines, python_lines
+from pages.components.panels import command_lines, layer_columns, python_lines
 from reparam_core import load
 from reparam_core.cli import app
 from reparam_core.jobs import Point, explored
@@ -52,6 +53,15 @@ def test_a_file_of_ones_own_keeps_its_name(tmp_path: Path, file: str, option: st
     words = shlex.split(command_lines(load("embedded-decoder"), RECIPE, str(path)).splitlines()[0])
     assert words[words.index(option) + 1] == str(path)
     assert ("--length" in words) == (option == "--text")
+
+
+def test_names_and_forms_have_room_in_the_table_of_layers() -> None:
+    table = pd.DataFrame(
+        {"role": ["decoder.layers.0.attention.out"], "form": ["low rank (quantized)"], "shape": ["128 × 128"]}
+    )
+    widths = {name: one["width"] for name, one in layer_columns(table).items()}
+    assert (widths["role"], widths["form"]) == (198, 138)
+    assert sum(widths.values()) < 604  # pixels of its column at 1280
 
 
 def test_a_model_that_nothing_scores_still_has_its_lines() -> None:

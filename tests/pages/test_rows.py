@@ -4,7 +4,18 @@ from typing import Any
 
 import pytest
 
-from pages.components.rows import along, family_of, position_of, provenance_of, row_of, scale_of, shown_for
+from pages.components.rows import (
+    along,
+    axes_of,
+    axis_of,
+    family_of,
+    position_of,
+    provenance_of,
+    row_of,
+    scale_of,
+    shown_for,
+    through,
+)
 from reparam_core.models import load
 from reparam_core.recipes import Recipe
 from tests.pages.points import point
@@ -50,6 +61,25 @@ def test_the_current_setting_is_marked_only_on_its_own_curve() -> None:
     assert position_of(canonical("base"), family_of(canonical("base"), "rank")) is None
     combined = canonical("svd:0.5 + rtn:4g64")
     assert position_of(combined, family_of(combined, "rank")) is None
+
+
+def test_a_setting_of_several_steps_is_joined_with_what_differs_on_one_axis_alone() -> None:
+    every = [*EVERY, "svd:0.2 + rtn:4g64", "svd:0.5 + rtn:3g64", "svd:0.5 + rtn:4g64s", "svd:r8 + rtn:4g64"]
+    points, current = [point(one) for one in every], canonical("svd:0.5 + rtn:4g64")
+    for axis, words, here, places in (("rank", "with 4 bits in groups of 64", 50, {50, 20}),
+                                      ("bits", "with 50 % of full rank", 4, {4, 3})):  # fmt: skip
+        found = through(current, axis, points, "perplexity")
+        assert found is not None
+        assert (found.words, found.current) == (words, here)
+        assert {one.position for one in found.rows} == places
+    assert through(current, "sparsity", points, "perplexity") is None
+    assert through(canonical("svd:0.5"), "rank", points, "perplexity") is None
+
+
+@pytest.mark.parametrize(("recipe", "axes", "hue"), [
+    ("base", [], "base"), ("rtn:4", ["bits"], "bits"), ("svd:0.5 + rtn:4", ["rank", "bits"], "combined")])  # fmt: skip
+def test_a_setting_has_its_axes_and_their_hue(recipe: str, axes: list[str], hue: str) -> None:
+    assert (axes_of(canonical(recipe)), axis_of(canonical(recipe))) == (axes, hue)
 
 
 @pytest.mark.parametrize(("recipe", "axis", "told"), [

@@ -1,6 +1,7 @@
 """Trade-offs without a browser: controls, sentence, figures, history, mistakes."""
 
 import json
+from typing import Any
 
 import pytest
 from streamlit.testing.v1 import AppTest
@@ -15,6 +16,10 @@ def sentence(page: AppTest) -> str:
 
 def titles(page: AppTest) -> list[str]:
     return [json.loads(one.proto.spec)["layout"]["title"]["text"] for one in page.get("plotly_chart")]
+
+
+def chart_of(element: Any) -> Any:
+    return json.loads(element.proto.spec)
 
 
 def misread(page: AppTest) -> list[str]:
@@ -51,6 +56,34 @@ def test_a_slider_changes_sentence_figures_and_charts(opened: Open) -> None:
     footers = " ".join(json.loads(one.proto.spec)["layout"]["meta"]["provenance"] for one in page.get("plotly_chart"))
     assert "257, every position but the first scored" in footers
     assert "addresses and moby-dick: " in footers
+
+
+def test_a_measured_setting_can_be_loaded_without_a_mouse(opened: Open) -> None:
+    page = opened("trade_offs")
+    slider(page, "bits").set_value(4)
+    page = settled(page.run())
+    menu = next(one for one in page.selectbox if one.key == "load-measured")
+    (choice,) = [one for one in menu.options if one.startswith("base · 1.00× · perplexity ")]
+    menu.set_value(choice)
+    page = settled(page.run())
+    assert "untouched" in sentence(page)
+    assert next(one for one in page.selectbox if one.key == "load-measured").value is None  # it can be chosen again
+
+
+@pytest.mark.parametrize(("parameters", "axis"), [
+    ({"sparsity": "30", "bits": "4"}, "sparsity"), ({"rank": "50", "bits": "4"}, "rank"), ({"bits": "4"}, "bits")])  # fmt: skip
+def test_curves_run_along_an_axis_in_use_through_the_setting(
+    opened: Open, parameters: dict[str, str], axis: str
+) -> None:
+    page = opened("trade_offs", **parameters)
+    (curve,) = [
+        one
+        for one in map(chart_of, page.get("plotly_chart"))
+        if one["layout"]["title"]["text"].startswith(axis.title())
+    ]
+    words = {one["text"] for one in curve["layout"]["annotations"]}
+    assert "this setting" in words
+    assert ("with 4 bits in groups of 64" in words) == (len(parameters) > 1)
 
 
 def test_undo_and_redo_step_through_the_settings(opened: Open) -> None:

@@ -8,7 +8,9 @@ import pytest
 
 from pages.components.baseline import Baseline
 from pages.components.words import (
+    alike,
     apart,
+    change_words,
     faster_words,
     number,
     recipe_words,
@@ -34,12 +36,32 @@ def test_a_difference_has_two_digits_and_a_sign(value: float, told: str) -> None
 
 
 @pytest.mark.parametrize(("before", "after", "told"), [
-    (36.5, 41.3, "36.5 → 41.3"), (36.46, 36.5, "36.46 → 36.50"), (36.461, 36.462, "36.461 → 36.462")])  # fmt: skip
-def test_two_numbers_are_told_apart(before: float, after: float, told: str) -> None:
+    (36.5, 41.3, "36.5 → 41.3"), (36.46, 36.5, "36.46 → 36.50"), (36.461, 36.462, "36.461 → 36.462"),
+    (1.00006, 1.00012, None)])  # fmt: skip
+def test_two_numbers_are_told_apart(before: float, after: float, told: str | None) -> None:
     assert apart(before, after) == told
 
 
+@pytest.mark.parametrize(("ends", "told"), [
+    ((0.043, 0.034, 0.051), "+0.043 +0.034 +0.051"), ((-1.1, -1.8, -0.42), "-1.1 -1.8 -0.4"),
+    ((-0.5, -0.96, -0.04), "-0.50 -0.96 -0.04"), ((23.4, 20, 27), "+23 +20 +27"), ((1e7, 1e6, 1e8), "+10⁷ +10⁶ +10⁸")])  # fmt: skip
+def test_a_difference_and_its_interval_have_the_same_decimals(ends: tuple[float, float, float], told: str) -> None:
+    assert " ".join(alike(*ends)) == told
+
+
+def test_a_change_that_no_decimals_tell_is_worded() -> None:
+    tiny = point("rtn:8", 1.00012, base_perplexity=1.00006, nll_interval=(1e-5, 1e-4))
+    assert change_words(tiny) == "perplexity on the novel 1.00, worse by less than 0.001"
+    shares = point(
+        "rtn:8", labelled=True, source="dates", accuracy=0.99991, base_accuracy=0.99989, accuracy_interval=(1e-5, 3e-5)
+    )
+    assert change_words(shares) == "accuracy on written dates 100.0%, better by less than 0.1 points"
+    assert change_words(replace(tiny, final=False)) == "perplexity on the novel 1.00 (estimate)"
+
+
 @pytest.mark.parametrize(("recipe", "told"), [
+    ("rtn:4g64s", "with all blocks at 4 bits in groups of 64, symmetric (rtn)"),
+    ("binary:1g64", "with all blocks at 1 bit in groups of 64 (binary)"),
     ("wanda:0.5@sequential", "with all blocks at 50 % zeros (wanda, sequential)"),
     ("magnitude:2:4", "with all blocks at 2 of every 4 kept (magnitude)"),
     ('{"rules": [{"bits": {"method": "gptq", "bits": 4}}], "calibration": {"text": "addresses-train"}}',
