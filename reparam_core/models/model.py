@@ -55,6 +55,7 @@ class Model:
     objective: str  # causal | masked | classification | seq2seq | encoder
     source_bits: int | None = None
     packed: dict[str, Parametrization] = field(default_factory=dict)  # forms that a packed folder holds
+    known: dict[Any, Any] = field(default_factory=dict)  # what was found out about it, kept as long as it is
     _bases: dict[torch.dtype, nn.Module] = field(default_factory=dict)
     _lock: threading.RLock = field(default_factory=threading.RLock)
 
