@@ -18,9 +18,9 @@ class ReparamError(Exception):
 
 
 def shortened(text: str, most: int) -> str:
-    """The text, without its middle where it is longer."""
-    kept = most // 2
-    return text if len(text) <= most else f"{text[:kept]} … {text[-kept:]}"
+    """The text, without its middle where it is longer; more of its end is kept, where a path says what it is of."""
+    start = 3 * most // 8
+    return text if len(text) <= most else f"{text[:start]} … {text[start - most :]}"
 
 
 def quoted(given: object) -> str:

@@ -12,8 +12,9 @@ from typing import Any
 import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
-from pages.components.baseline import Baseline
+from pages.components.baseline import BASE, Baseline
 from pages.components.calibration import calibration_note, pick_calibration
+from pages.components.errors import error_words
 from pages.components.history import (
     KEPT,
     ROW,
@@ -30,6 +31,7 @@ from pages.components.more import GROUP, explained, fit_to, more_of
 from pages.components.places import IN_BLOCKS, KINDS, Place
 from pages.components.words import recipe_words, source_titles
 from reparam_core import ReparamError
+from reparam_core.apply import check
 from reparam_core.data import is_labelled, keep_own, own_sources
 from reparam_core.jobs import Ticket, fetched, loader
 from reparam_core.jobs.exploring import LENGTH
@@ -51,6 +53,7 @@ SOURCES = {
 SUFFIXES = {"causal": (".txt", ".csv"), "masked": (".txt",), "classification": (".csv",), "seq2seq": (".csv",)}
 OTHER = "another …"
 MORE = ":material/more_horiz:"  # as the label it has no chevron: where drawing is slow, a click on one shuts what it opened
+FITTING = 1000  # recipes that are known to fit
 QUICK = 10.0  # seconds that a model may take to load without being asked for
 
 
@@ -86,7 +89,7 @@ def _loaded_now(name: str) -> Model:
         with st.spinner(f"Loading {name}: {needed}"):
             return load(name)
     except ReparamError as error:
-        st.error(str(error))
+        st.error(error_words(error))
         st.stop()
 
 
@@ -142,12 +145,12 @@ def _own_source(suffixes: Sequence[str], model: Model) -> None:
             try:
                 content = given.getvalue() if given else pasted.encode()
                 suffix = ".csv" if given and given.name.lower().endswith(".csv") else ".txt"
-                path = keep_own(content, suffix, given.name.rpartition(".")[0] if given else "")
-                evaluation(model, str(path), 1, LENGTH)  # what cannot be scored is told here, and the old one stays
+                name = given.name.rpartition(".")[0] if given else ""
+                path = keep_own(content, suffix, name, lambda path: evaluation(model, str(path), 1, LENGTH))
                 st.session_state["own_chosen"] = (f"text_{model.objective}", str(path))
                 st.rerun()
             except ReparamError as error:
-                st.error(str(error))
+                st.error(error_words(error))
 
 
 def take_own_source() -> None:
@@ -233,10 +236,7 @@ def pick_recipe(model: Model) -> str:
     with st.sidebar, _folded("Recipe as text", TEXT, width="stretch", icon=":material/code:"):
         typed = st.text_input("A recipe as text", key=TEXT, placeholder="svd:0.5 + magnitude:0.5 + rtn:4g64, or JSON",
                               help="While it is filled, it is what counts; clear it to use the sliders.", **KEPT)  # fmt: skip
-    if not typed:
-        remember()
-        return recipe
-    return _typed_recipe(typed, model)
+    return _typed_recipe(typed, model) if typed else _in_force(model, recipe, st.container())[0]
 
 
 @contextmanager
@@ -250,19 +250,42 @@ def _folded(label: str, prefix: str, **options: Any) -> Iterator[None]:
 
 
 def _typed_recipe(typed: str, model: Model) -> str:
-    """The recipe that was typed; while it cannot be read, the one before it stays in force."""
-    told, back = st.columns([5, 1], vertical_alignment="center")
+    """The recipe that was typed; while it cannot be read or does not fit, the one before it stays in force."""
+    line, back = st.columns([5, 1], vertical_alignment="center")
     back.button("Back to the sliders", on_click=back_to_sliders)
-    try:
-        recipe = Recipe.parse(typed).canonical
-    except ReparamError as error:
-        told.error(str(error))
-        return str(st.session_state.get("in_force", '{"rules": []}'))
-    read = calibration_note(model, recipe)
-    told.caption(f"A recipe from text is in force{f', {read}' if read else ''}; the sliders rest.")
-    remember()
-    st.session_state["in_force"] = recipe
+    recipe, fits = _in_force(model, typed, line)
+    if fits:
+        read = calibration_note(model, recipe)
+        line.caption(f"A recipe from text is in force{f', {read}' if read else ''}; the sliders rest.")
     return recipe
+
+
+def _in_force(model: Model, asked: str, line: DeltaGenerator) -> tuple[str, bool]:
+    """The recipe where it fits the model, and whether: else why not is told in place, and the last one that did stays."""
+    problem = _misfit(model, asked)
+    if problem is None:
+        remember()
+        st.session_state["in_force"] = recipe = Recipe.parse(asked).canonical
+        return recipe, True
+    before = str(st.session_state.get("in_force", BASE))
+    kept = BASE if _misfit(model, before) else before  # another model may have other matrices
+    line.error(f"{problem} Shown instead: {recipe_words(kept).removeprefix('with ')}.")
+    return kept, False
+
+
+def _misfit(model: Model, recipe: str) -> str | None:
+    """Why a recipe cannot be applied to the model; None where it can, which is found out once."""
+    known: set[tuple[str, str]] = st.session_state.setdefault("fitting", set())
+    if (model.sha256, recipe) in known:
+        return None
+    try:
+        check(model, recipe)
+    except ReparamError as error:
+        return error_words(error)
+    if len(known) >= FITTING:
+        known.clear()
+    known.add((model.sha256, recipe))
+    return None
 
 
 def _rule(axis: Axis, model: Model, disabled: bool) -> dict[str, Any] | None:
@@ -357,5 +380,5 @@ def _read_pinned(named: str) -> str | None:
     try:
         return Recipe.parse(named).canonical
     except ReparamError as error:
-        st.error(f"The pinned setting: {error}")
+        st.error(f"The pinned setting: {error_words(error)}")
         return None

@@ -6,6 +6,7 @@ import hashlib
 import os
 import re
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 
 from reparam_core.data.labelled import parsed
@@ -23,10 +24,11 @@ def folder() -> Path:
     return store().directory / "own"
 
 
-def keep_own(content: bytes, suffix: str, name: str = "") -> Path:
+def keep_own(content: bytes, suffix: str, name: str = "", suits: Callable[[Path], object] | None = None) -> Path:
     """Keep a text (`.txt`) or a table (`.csv`) under its name or its first words; the same content is the same file.
 
-    Raises ReparamError for what is empty, too long, no text, no table, or a table of too few rows.
+    Raises ReparamError for what is empty, too long, no text, no table, a table of too few rows, and where `suits`, asked
+    before it is kept, raises one.
     """
     if len(content) > MOST_BYTES:
         raise ReparamError(f"That is {len(content) / 2**20:.0f} MB.", f"Give at most {MOST_BYTES // 2**20} MB.")
@@ -45,6 +47,8 @@ def keep_own(content: bytes, suffix: str, name: str = "") -> Path:
         with tempfile.TemporaryDirectory(dir=path.parent) as aside:  # each session its own: both may keep the same
             written = Path(aside, path.name)
             written.write_bytes(text.encode())
+            if suits:
+                suits(written)
             os.replace(written, path)
     except OSError as error:
         raise ReparamError(f"It could not be kept: {error.strerror}.", "Make room on the disk.") from None

@@ -2,6 +2,7 @@
 
 import os
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 
@@ -74,6 +75,20 @@ def test_two_sessions_may_keep_the_same_at_once() -> None:
     (path,) = paths
     assert path.read_bytes() == b"The same. " * 10_000
     assert [one.name for one in path.parent.iterdir()] == [path.name]
+
+
+def test_what_does_not_suit_is_not_kept() -> None:
+    def never(path: Path) -> None:
+        assert text(str(path)).content == "A text."
+        raise ReparamError(f"{path.name} does not suit.")
+
+    with pytest.raises(ReparamError, match=r"own-\w+-A-text\.txt does not suit"):
+        keep_own(b"A text.", ".txt", suits=never)
+    assert own_sources(".txt") == []
+    kept = keep_own(b"A text.", ".txt")
+    with pytest.raises(ReparamError):
+        keep_own(b"A text.", ".txt", suits=never)
+    assert own_sources(".txt") == [str(kept)], "what was kept before stays"
 
 
 def test_a_full_disk_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,23 @@
+"""What a page says of a mistake: with the names that its user gave, and the controls that are at hand."""
+
+from __future__ import annotations
+
+import re
+
+from reparam_core import ReparamError
+from reparam_core.data import own_title
+
+OWN = r"own-[0-9a-f]{8}-[\w-]+\.(?:txt|csv)"
+NAMED = re.compile(rf"'[^']*?({OWN})'|(?:\S*[/\\])?({OWN})")  # quoted, where a folder's name may have spaces, or bare
+MARKS = re.compile(r"([\\*_`$~\[\]])")  # of markdown
+REMEDIES = {
+    "overlap": "Choose another text under “Calibrated on” or “Scored on”.",
+    "short": "Give a longer text; where it is what is calibrated on, a smaller “Length” does too.",
+    "tokenizer": "Choose a model with one.",
+}
+
+
+def error_words(error: ReparamError) -> str:
+    """The error's line as markdown; the user's own texts are called by their titles, not by where they are kept."""
+    line = f"{error.problem} {REMEDIES.get(error.topic, error.remedy)}".strip()
+    return MARKS.sub(r"\\\1", NAMED.sub(lambda found: f"“{own_title(found[1] or found[2])}”", line))
