@@ -106,7 +106,12 @@ def broken_config(folder: Path) -> None:
     (folder / "config.json").write_text("{", encoding="utf-8")
 
 
+def nonsense_config(folder: Path) -> None:
+    (folder / "config.json").write_text('{"model_type": "llama", "hidden_size": "x"}', encoding="utf-8")
+
+
 FOLDERS = {
+    nonsense_config: "is not understood",
     no_config: "no config.json",
     cut_short: "cut short",
     corrupt: "damaged",

@@ -105,7 +105,7 @@ def _from_folder(name: str, folder: Path, source_bits: int | None = None) -> Mod
     _check_fits(name, sum(file.stat().st_size for file in files))
     try:
         return _read(name, folder, config, files, source_bits)
-    except (SafetensorError, OSError, KeyError, RuntimeError, ValueError) as error:
+    except (SafetensorError, OSError, KeyError, RuntimeError, TypeError, ValueError) as error:
         raise ReparamError(
             f"The weights in {folder} cannot be read: {error}.", "Fetch or compress them again."
         ) from error
@@ -145,7 +145,7 @@ def _read_config(folder: Path) -> Any:
         )
     try:
         return transformers.AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
-    except (OSError, ValueError, KeyError) as error:
+    except Exception as error:  # whatever a field of the wrong kind leads to in a hundred configurations' own code
         raise ReparamError(
             f"The configuration in {folder} is not understood: {error}.", "Give a transformers model."
         ) from error
