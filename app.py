@@ -1,9 +1,11 @@
-"""Navigation and page configuration, nothing else."""
+"""Navigation, page configuration and the link by which one came, nothing else."""
 
 from pathlib import Path
 
 import streamlit as st
 
+# First of all: who leaves the first page before it has run takes along what the link says.
+st.session_state.setdefault("address", {key: st.query_params.get_all(key) for key in st.query_params})
 st.set_page_config(page_title="Reparam Explorer", page_icon="◧", layout="wide")
 st.html(Path(__file__).parent / "assets" / "styles" / "dashboard.css")
 st.navigation(

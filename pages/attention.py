@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import streamlit as st
 
+from pages.components.address import read_address, say_misread
 from pages.components.attention_grid import attention_grid
 from pages.components.attention_panels import bits, formulas, heads_table, numbers
 from pages.components.charts import chart, downloads
@@ -32,8 +33,10 @@ VIEWS: tuple[View, ...] = ("before", "after", "difference")
 
 def page() -> None:
     """Prompt and recipe → two readings → grid, one head large, numbers, formulas."""
+    read_address()
     title, doing, buttons = st.columns([3, 5, 4], vertical_alignment="center")
     title.title("Attention")
+    told = st.container()
     model = pick_model()
     recipe = pick_recipe(model)
     with buttons, st.container(horizontal=True, horizontal_alignment="right", gap="small"):
@@ -48,6 +51,8 @@ def page() -> None:
     if reading is not None and reading.found is not None:
         say_what_was_cut(reading.found)
         st.fragment(pictures)(model, reading, stale=reading is not ticket.latest)
+    with told:
+        say_misread(drawn=reading is not None and reading is ticket.latest)
 
 
 def asked(model: Model, recipe: str, prompt: str) -> Ticket:

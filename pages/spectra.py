@@ -5,6 +5,7 @@ from functools import partial
 
 import streamlit as st
 
+from pages.components.address import read_address, say_misread
 from pages.components.controls import pick_model, pick_recipe, pick_sources, take_own_source
 from pages.components.history import KEPT, load_recipe, undo_and_redo
 from pages.components.live import ask, failed, live
@@ -44,7 +45,9 @@ def pick_matrix(model: Model) -> str:
     role = st.session_state.get("role") or st.query_params.get("role")
     if role not in roles:
         role = next((one for one in roles if model.matrices[one].compressed_by_default), roles[0])
-    st.session_state["role"] = st.query_params["role"] = role
+    st.session_state["role"] = role
+    if st.query_params.get("role") != role:  # each time it is set, a slider's newer place in the address is lost
+        st.query_params["role"] = role
     kinds, (kind, layer) = by_kind(roles), kind_and_layer(role)
     layers = [one for one in kinds[kind] if one is not None]
     st.session_state["matrix_kind"] = kind
@@ -123,9 +126,11 @@ def draw(view: View, rest: Callable[[], None]) -> None:
 
 def page() -> None:
     """Controls → jobs → the chosen view."""
+    read_address()
     take_own_source()
     title, which, buttons = st.columns([2, 5, 3], vertical_alignment="center")
     title.title("Spectra")
+    told = st.container()
     model = pick_model()
     sources = pick_sources(model)
     chosen = which.segmented_control("View", VIEWS, default=VIEWS[0], required=True, key="spectra_view",
@@ -138,7 +143,7 @@ def page() -> None:
         cut = pick_cut(min(shape), max(1, break_even(shape)))
     with apply_it:
         take_to_trade_offs(role, cut)
-    with st.expander("A setting to compare with: before and after", icon=":material/compare_arrows:"):
+    with st.expander("Before and after a setting of rank, sparsity or bits", icon=":material/compare_arrows:"):
         recipe = pick_recipe(model)
     with buttons, st.container(horizontal=True, horizontal_alignment="right", gap="small"):
         undo_and_redo()
@@ -150,6 +155,8 @@ def page() -> None:
             failed(job, ticket)
     if view.spectrum.error is None:
         live(lambda: draw(view, rest), view.spectrum, *view.scores, own, every=0.5)
+    with told:
+        say_misread(drawn=not any(one.pending for one in (view.spectrum, own) if one))
 
 
 try:

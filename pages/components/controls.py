@@ -128,7 +128,7 @@ def pick_sources(model: Model) -> list[str]:
         second = None
         if len(every) > 1:
             beside = ["nothing", *every]
-            second = st.selectbox("Beside it", beside, min(2, len(known)), key=f"beside_{kind}",
+            second = st.selectbox("Beside it", beside, 2 if len(known) > 1 else 0, key=f"beside_{kind}",
                                   format_func=lambda one: titles.get(one, one),
                                   help="A second text of another domain, side by side.", **KEPT)  # fmt: skip
         _own_source(SUFFIXES[kind], model)

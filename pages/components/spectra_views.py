@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from decimal import ROUND_HALF_UP, Decimal
 from functools import partial
 
 import streamlit as st
@@ -91,7 +92,7 @@ def sentence(view: View) -> str:
         return f"{opening} cut at rank {view.cut} …"
     found, cut = view.found.before, view.cut
     told = [
-        f"{opening} cut at rank {cut} keeps {found.energy(cut):.1%} of the energy in {found.numbers(cut):.2f}× the numbers"
+        f"{opening} cut at rank {cut} keeps {found.energy(cut):.1%} of the energy in {times(found.numbers(cut))} the numbers"
     ]
     told[0] += ", a loss above break-even" if found.numbers(cut) > 1 else ""
     told.append(f"relative error {found.error(cut):.1%}")
@@ -99,6 +100,11 @@ def sentence(view: View) -> str:
         point = point_of(ticket)
         told.append(quality_words(point) if point else f"{score_of(source)} on {source_words(source)} …")
     return ("; ".join(told) + ".").replace("….", "…")
+
+
+def times(ratio: float) -> str:
+    """`0.63×` for 0.625, as the picture rounds it, where Python rounds halves to even."""
+    return f"{Decimal(ratio).quantize(Decimal('0.01'), ROUND_HALF_UP)}×"
 
 
 def point_of(ticket: Ticket) -> Point | None:
@@ -194,7 +200,7 @@ def formula(view: View, found: Compared) -> None:
         st.caption(f"After the setting, {recipe_words(view.recipe)}: the matrix moved by {found.change:.1%} of its norm; stable "
                    f"rank {found.after.stable:.1f}, entropy rank {found.after.entropy:.0f}.")  # fmt: skip
     elif view.recipe and Recipe.parse(view.recipe).rules and not view.spectrum.pending:
-        st.caption("The setting to compare with leaves this matrix alone.")
+        st.caption("The setting leaves this matrix alone.")
 
 
 def axis_of(recipe: str) -> str:

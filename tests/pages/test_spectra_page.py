@@ -75,6 +75,10 @@ def test_another_matrix_keeps_the_layer_and_a_rank_that_it_has(opened: Open) -> 
     assert control(page.number_input, "matrix_layer").disabled
 
 
+def test_the_sentence_rounds_as_the_picture_does(opened: Open) -> None:
+    assert " in 0.63× the numbers" in sentence(opened("spectra", cut="80")), "80 · 512 of 65,536 is 0.625"
+
+
 def test_a_setting_that_leaves_the_matrix_alone_says_so(opened: Open) -> None:
     page = opened("spectra", role="layers.3.mlp.down", rank="20")
     assert picture(page)["after"] is None
