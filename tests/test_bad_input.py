@@ -12,6 +12,7 @@ import psutil
 import pytest
 import torch
 import transformers
+from safetensors import SafetensorError
 
 from reparam_core import cli
 from reparam_core.models.catalogue import ASSETS
@@ -270,11 +271,13 @@ def test_compress_refuses_an_unknown_format_and_an_existing_folder(tmp_path: Pat
     assert (kept / "precious.txt").read_text(encoding="utf-8") == "mine"
 
 
+@pytest.mark.parametrize("error", [OSError(28, "No space left on device"),
+                                   SafetensorError("I/O error: No space left on device (os error 28)")])  # fmt: skip
 def test_a_failed_compress_leaves_no_half_written_folder(
-    tmp_path: Path, run: Run, monkeypatch: pytest.MonkeyPatch
+    error: Exception, tmp_path: Path, run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def full(*_arguments: object, **_named: object) -> None:
-        raise OSError(28, "No space left on device")
+        raise error
 
     monkeypatch.setattr("reparam_core.models.packed.save_file", full)
     status, line = run("compress", "--model", DECODER, "--recipe", "rtn:4", "--out", str(tmp_path / "out"))

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import torch
 import transformers
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from reparam_core.errors import ReparamError
@@ -38,8 +39,9 @@ def converted(entry: Entry, progress: Progress | None = None) -> Path:
             os.replace(aside, folder)
         finally:
             shutil.rmtree(aside, ignore_errors=True)
-    except OSError as error:
-        raise ReparamError(f"{entry.name} could not be converted into {folder.parent}: {error.strerror}.",
+    except (OSError, SafetensorError) as error:  # a full disk is either, by which file it meets
+        raise ReparamError(f"{entry.name} could not be converted into {folder.parent}: "
+                           f"{getattr(error, 'strerror', None) or error}.",
                            "Make room, or name another folder with REPARAM_MODELS.") from error  # fmt: skip
     return folder
 

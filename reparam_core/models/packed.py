@@ -11,6 +11,7 @@ from math import prod
 from pathlib import Path
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
@@ -57,9 +58,10 @@ def write_packed(
             _replace(directory, aside)
         finally:
             shutil.rmtree(aside, ignore_errors=True)
-    except OSError as error:
+    except (OSError, SafetensorError) as error:  # a full disk is either, by which file it meets
         raise ReparamError(
-            f"{directory} cannot be written: {error.strerror}.", "Free some space, or choose another place."
+            f"{directory} cannot be written: {getattr(error, 'strerror', None) or error}.",
+            "Free some space, or choose another place.",
         ) from error
     return directory / WEIGHTS
 
