@@ -141,6 +141,7 @@ class Model:
             whole = _plain(module).data.T if isinstance(module, Conv1D) else _plain(module).data
             whole[slice(None) if matrix.parts == 1 else _rows(matrix, self.config)] = form.dense()
         self.packed = dict(forms)
+        self.install(self.module, {role: form for role, form in forms.items() if not form.exact})
 
     def rest(self) -> dict[str, Tensor]:
         """Every tensor of the file that is no matrix of a role, once."""

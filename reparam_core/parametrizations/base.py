@@ -112,8 +112,17 @@ class Parametrization(nn.Module, ABC):
         """The form that `spec` and its packed tensors describe."""
 
     def forward(self, x: Tensor) -> Tensor:
-        """x @ Wᵀ in x's dtype; x is (..., in), the answer (..., out)."""
-        return nn.functional.linear(x, self._materialized(x.dtype))
+        """x @ Wᵀ in x's dtype; x is (..., in), the answer (..., out). A form may round x first: `seen`."""
+        return nn.functional.linear(self.seen(x), self._materialized(x.dtype))
+
+    def seen(self, x: Tensor) -> Tensor:
+        """The inputs that the matrix is multiplied with: x as it is, unless the form rounds it."""
+        return x
+
+    @property
+    def exact(self) -> bool:
+        """Are all inputs taken as they are, so that `dense` says what `forward` does?"""
+        return all(one.exact for one in self._parts() if one is not self)
 
     def lookup(self, ids: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
         """Rows of W, as an embedding reads them: ids (...), answer (..., in)."""

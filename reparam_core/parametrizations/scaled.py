@@ -10,20 +10,24 @@ from torch import Tensor
 from reparam_core.parametrizations.base import FORMS, Layout, Spec, part
 from reparam_core.parametrizations.coded import Coded
 
+SMALLEST = 1e-30  # of a token's largest number: a step of zero would divide by it
+
 
 class Scaled(Coded):
     """W ≈ inner · diag(columns); columns float16 (in).
 
     What the channels of x are multiplied with before `inner` is: where a layer's inputs come from a norm, it could be
-    folded into that norm's weight. Here every matrix keeps its own.
+    folded into that norm's weight. Here every matrix keeps its own. With `input_bits` x · diag(columns) is rounded to as
+    many, each token on a symmetric grid of its own, when it comes: `forward` is then not linear, and `dense` is the
+    weights alone.
     """
 
     form = "scaled"
     file_note = "each column keeps a scale"
 
-    def __init__(self, inner: Coded, columns: Tensor) -> None:
+    def __init__(self, inner: Coded, columns: Tensor, input_bits: int | None = None) -> None:
         super().__init__()
-        self.inner, self.columns = inner, columns
+        self.inner, self.columns, self.input_bits = inner, columns, input_bits
         self.codes, self.shape = inner.codes, inner.shape
 
     @property
@@ -32,6 +36,22 @@ class Scaled(Coded):
 
     def dense(self) -> Tensor:
         return self.inner.dense().mul_(self.columns.float())
+
+    def seen(self, x: Tensor) -> Tensor:
+        if self.input_bits is None:
+            return x
+        scaled = x.float() * self.columns.float()
+        step = scaled.abs().amax(-1, keepdim=True).clamp_min(SMALLEST) / (2 ** (self.input_bits - 1) - 1)
+        return ((scaled / step).round_() * step / self.columns.float()).to(x.dtype)
+
+    @property
+    def exact(self) -> bool:
+        return self.input_bits is None
+
+    @property
+    def kernel(self) -> str:
+        rounded = "" if self.exact else f" and inputs rounded to {self.input_bits} bits"
+        return f"dense matrix product on dequantized weights{rounded} (no integer kernel yet)"
 
     @property
     def grid_tensors(self) -> dict[str, Callable[[], Tensor]]:
@@ -44,10 +64,12 @@ class Scaled(Coded):
         return inner | {"columns": (self.columns.dtype, tuple(self.columns.shape))}
 
     def spec(self) -> Spec:
-        return {"form": self.form, "shape": list(self.shape), "levels": self.levels, "inner": self.inner.spec()}
+        return {"form": self.form, "shape": list(self.shape), "levels": self.levels, "inner": self.inner.spec(),
+                "input_bits": self.input_bits}  # fmt: skip
 
     @classmethod
     def from_codes(cls, spec: Spec, tensors: dict[str, Tensor], codes: Tensor) -> Self:
         kind = FORMS[spec["inner"]["form"]]
         assert issubclass(kind, Coded)
-        return cls(kind.from_codes(spec["inner"], part(tensors, "inner"), codes), tensors["columns"])
+        inner = kind.from_codes(spec["inner"], part(tensors, "inner"), codes)
+        return cls(inner, tensors["columns"], spec["input_bits"])

@@ -55,6 +55,9 @@ class Sparse(Parametrization):
         values = self.values.dense()
         return values if isinstance(self.values, Dense) else values.mul_(self.mask)
 
+    def seen(self, x: Tensor) -> Tensor:
+        return self.values.seen(x)
+
     def stored(self, storage: torch.dtype) -> Sparse:
         values = self.values.stored(storage)
         return self if values is self.values else Sparse(self.mask, values, self._kept)

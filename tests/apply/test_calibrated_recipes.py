@@ -31,6 +31,7 @@ CALIBRATED = {
     "sparsegpt": "sparsegpt:2:4",
     "gptq": "gptq:3g16",
     "awq": "awq:3g16",
+    "smoothquant": "smoothquant:8s",
 }
 
 
@@ -105,7 +106,8 @@ def test_what_stands_first_is_read_alike_and_what_follows_is_not(llama: Model) -
     assert not torch.equal(once["layers.1.mlp.down"].dense(), behind["layers.1.mlp.down"].dense())
 
 
-@pytest.mark.parametrize("recipe", [*CALIBRATED.values(), "svd:0.5 + sparsegpt:0.5 + gptq:4g16"])
+@pytest.mark.parametrize("recipe", [*CALIBRATED.values(), "svd:0.5 + sparsegpt:0.5 + gptq:4g16",
+                                    "svd:0.5 + sparsegpt:0.5 + smoothquant:8s"])  # fmt: skip
 @pytest.mark.parametrize("how", ["", "@sequential"])
 def test_the_module_computes_with_what_the_file_holds(recipe: str, how: str, llama: Model, tmp_path: Path) -> None:
     names = [step.split(":")[0] for step in recipe.split(" + ")]

@@ -15,7 +15,7 @@ from reparam_core.methods.bits.hqq import HQQ
 from reparam_core.methods.patterns import lowest_of_rows, outside_pattern
 from reparam_core.methods.settings import BitsSetting, RankSetting, SparsitySetting
 from reparam_core.methods.whitening import whitener
-from reparam_core.parametrizations import Dense, Leaf, LowRank, Quantized, Scaled, Statistics
+from reparam_core.parametrizations import Dense, Leaf, LowRank, Quantized, Scaled, Sparse, Statistics, Sum, unpack
 from reparam_core.registry import methods
 from tests.methods.leaves import inputs, leaf, matrix, output_error, statistics, transformed
 
@@ -541,3 +541,56 @@ def test_factors_know_no_gradients_of_the_whole() -> None:
     """Of a square matrix at full rank the right factor would have as many rows."""
     form = LowRank(Dense(matrix((8, 8))), Dense(matrix((8, 8), 1)))
     assert all(one.statistics and one.statistics.fisher is None for one in form.leaves(statistics(inputs(8), 8)))
+
+
+@SEEDS
+@pytest.mark.parametrize("alpha", [0.0, 0.5, 0.8, 1.0])
+@pytest.mark.parametrize("bits", [4, 8])
+def test_smoothquant_rounds_both_sides_of_the_product(seed: int, alpha: float, bits: int) -> None:
+    """Each row of W·diag s and each token of diag(1/s)·x on a symmetric grid, number by number."""
+    weight, x = matrix((9, 24), seed), inputs(24, seed=seed)
+    one = leaf(weight, x)
+    found = transformed("smoothquant", one, BitsSetting(bits=bits, symmetric=True), alpha=alpha, input_bits=bits)
+    assert isinstance(found, Scaled)
+    w, seen, top = weight.double().numpy(), x.double().numpy(), 2 ** (bits - 1) - 1
+    s = np.abs(seen).max(0) ** alpha / np.abs(w).max(0) ** (1 - alpha)
+    columns = found.columns.double().numpy()
+    np.testing.assert_allclose(columns * s / (columns * s)[0], 1, rtol=2e-3)  # 1/s, but for a factor
+    np.testing.assert_allclose(columns.max() * columns.min(), 1, rtol=2e-3)
+    steps = (np.abs(w / columns).max(1, keepdims=True) / top).astype(np.float16).astype(np.float64)
+    np.testing.assert_allclose(
+        found.dense().numpy(), (w / columns / steps).round().clip(-top, top) * steps * columns, rtol=1e-4, atol=1e-5
+    )
+    steps = np.abs(seen * columns).max(1, keepdims=True) / top
+    off = np.abs(found.seen(x).double().numpy() - (seen * columns / steps).round() * steps / columns)
+    assert (off > 1e-4).mean() < 1e-3  # of numbers half way between two codes
+
+
+def test_what_outliers_of_inputs_cost_is_smoothed_away() -> None:
+    """A channel a hundred times as large takes every token's grid; moved to the weights it does not."""
+    weight, x = matrix((24, 32)), inputs(32)
+    x[:, 5] *= 100
+    setting, lost = BitsSetting(bits=8, symmetric=True), dict[float, float]()
+    for alpha in (0.0, 0.5):
+        form = transformed("smoothquant", leaf(weight, x), setting, alpha=alpha)
+        lost[alpha] = float((form(x) - x @ weight.T).norm())
+    assert lost[0.5] < lost[0.0] / 3
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_a_form_that_rounds_its_inputs_says_so_wherever_it_is(dtype: torch.dtype) -> None:
+    weight, x = matrix((8, 8)), inputs(8).to(dtype)
+    x[3] = 0
+    made = transformed("smoothquant", leaf(weight), BitsSetting(bits=8), input_bits=3)
+    assert isinstance(made, Scaled)
+    pruned = Sparse(weight > 0, made)
+    for form in (made, pruned, LowRank(Dense(weight), made), Sum([Dense(weight), made])):
+        assert not form.exact
+        again = unpack(*form.pack())
+        assert not again.exact
+        assert again(x).dtype == dtype
+        assert torch.equal(again(x), form(x))
+    assert torch.equal(pruned.seen(x), made.seen(x))
+    assert len(made.seen(x[:1]).float().mul(made.columns.float()).round(decimals=2).unique()) <= 7
+    assert LowRank(Dense(weight), Dense(weight)).exact
+    assert "inputs rounded to 3 bits" in made.kernel
