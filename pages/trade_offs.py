@@ -196,7 +196,7 @@ def pick_measured(asked: Asked, kind: QualityKind) -> None:
     if not told:
         return
     st.selectbox("Load a measured setting", list(told), None, told.__getitem__, key="load-measured", on_change=load_chosen,
-                 placeholder="Load a measured setting …", label_visibility="collapsed", width=300)  # fmt: skip
+                 placeholder=f"Load a measured setting (bytes, {kind}) …", label_visibility="collapsed", width=340)  # fmt: skip
 
 
 def load_chosen() -> None:

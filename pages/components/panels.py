@@ -202,7 +202,7 @@ def _confusion(model: Model, recipe: str, details: Details | None, explored: Exp
     if task is None or details is None:
         return None
     counts = f"{task['title']}: {task['n']:,} questions"
-    provenance = _told(model.name, counts, calibration_note(model, recipe), details.dtype)
+    provenance = _told(model.name, Recipe.parse(recipe).short(), counts, calibration_note(model, recipe), details.dtype)
     return _matrix(task["title"], task["confusion"], task["labels"], task["final"], provenance)
 
 

@@ -105,10 +105,8 @@ def _interval(point: Point, quality: QualityKind) -> tuple[float, float] | None:
 
 
 def choice_words(point: Point, quality: QualityKind) -> str:
-    """`svd:0.5 · 0.98× · perplexity 40`, in a menu of settings."""
-    return (
-        f"{point.short} · {point.size_ratio:.2f}× · {quality} {scale_of(point, quality).told(getattr(point, quality))}"
-    )
+    """`svd:0.5 (0.98×, 40)`, in a menu of settings that says what the two are."""
+    return f"{point.short} ({point.size_ratio:.2f}×, {scale_of(point, quality).told(getattr(point, quality))})"
 
 
 def scale_of(point: Point, quality: QualityKind) -> Scale:

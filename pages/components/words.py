@@ -136,7 +136,7 @@ def _interval_words(point: Point) -> str:
         return ""
     if point.labelled:
         return f" ({100 * interval[0]:+.1f} to {100 * interval[1]:+.1f} points)"
-    return f" ({signed(interval[0])} to {signed(interval[1])})"
+    return " ({} to {})".format(*alike(*interval)).replace("-", "−")
 
 
 def speed_words(latency: Mapping[str, Any], named: bool = False) -> str:
@@ -187,9 +187,8 @@ def shares_apart(before: float, after: float) -> str | None:
     return None if told[0] == told[1] else " → ".join(told)
 
 
-def alike(value: float, low: float, high: float) -> list[str]:
-    """`+0.0015`, `+0.0008` and `+0.0022`: with one sign and one number of decimals, so many that no end reads as zero."""
-    ends = [value, low, high]
+def alike(*ends: float) -> list[str]:
+    """`+0.0015`, `+0.0008` and `+0.0022`: with signs and one number of decimals, so many that no end reads as zero."""
     if max(map(abs, ends)) >= 1e5:
         return [signed(one) for one in ends]
     least, most = (pick(abs(one) for one in ends if one) for pick in (min, max))

@@ -25,7 +25,12 @@ from reparam_core.figures.theme import (
 REASON_WIDTH = 56  # characters beside a bar
 LONGEST_LABEL = 18  # characters of a table's label
 TURNED = 4  # labels from which on those below a matrix are turned
-KIND_WORDS = {"mlp": "MLP", "cross": "cross-attention", "other": "position biases"}  # where the role is no word
+KIND_WORDS = {  # where the role is no word, or too long beside a bar
+    "mlp": "MLP",
+    "cross": "cross-attention",
+    "other": "embeddings of<br>place or type",
+    "norms, biases, header": "norms, biases,<br>header",
+}
 HATCHES = {"theory": "/", "counted": ".", "measured": ""}
 TIMES = {"time to read": "prefill", "time a written token": "decode"}  # as a claim names them, and their speed
 ROW, LINE = 44, 17  # pixels of a bar with its gap, and of a line of words beside it
@@ -85,7 +90,7 @@ def claimed_against_measured(bars: Sequence[Bar], axis: str, provenance: str) ->
         y=[one.what for one in bars], x=[one.ratio for one in bars], orientation="h",
         marker={"color": [BASE if one.kind == "theory" else AXIS_COLOURS[axis] for one in bars],
                 "pattern": {"shape": [HATCHES[one.kind] for one in bars]}},
-        error_x={"symmetric": False, "color": INK, "thickness": 1.5,
+        error_x={"symmetric": False, "color": INK, "thickness": 1.5, "width": 0,
                  "array": [high - one.ratio for one, (_, high) in zip(bars, ends, strict=True)],
                  "arrayminus": [one.ratio - low for one, (low, _) in zip(bars, ends, strict=True)]},
         hovertemplate="%{y}: %{x:.3f}× the base<extra></extra>",
@@ -140,11 +145,17 @@ def bytes_by_kind(rows: Sequence[Mapping[str, Any]], axis: str, provenance: str)
     total, total_base = (sum(one[name] for one in rows) for name in ("bytes", "bytes_base"))
     most = max(rows, key=lambda one: one["bytes"])
     figure.update_yaxes(autorange="reversed")
-    figure.update_xaxes(title="MB in the file", range=[0, 1.6 * max(max(one["bytes_base"], one["bytes"]) for one in rows) / 1e6],
-                        nticks=5)  # fmt: skip
-    name = KIND_WORDS.get(most["kind"], most["kind"])
+    figure.update_xaxes(title="MB in the file", range=[0, 1.9 * max(max(one["bytes_base"], one["bytes"]) for one in rows) / 1e6],
+                        nticks=4)  # fmt: skip
+    name = KIND_WORDS.get(most["kind"], most["kind"]).replace("<br>", " ")
     title = f"{name[:1].upper()}{name[1:]}: {most['bytes'] / total:.0%} of the file, {most['bytes_base'] / total_base:.0%} of the base's"
-    return styled(figure, title, provenance, height=70 + 56 * len(rows) + 90, left=room_for(kinds))
+    return styled(
+        figure,
+        title,
+        provenance,
+        height=70 + 56 * len(rows) + 90,
+        left=room_for(line for one in kinds for line in one.split("<br>")),
+    )
 
 
 def _sides(base: str, setting: str, axis: str) -> list[tuple[str, str, str]]:

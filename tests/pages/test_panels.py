@@ -14,6 +14,7 @@ from reparam_core import load
 from reparam_core.cli import app
 from reparam_core.jobs import Point, explored
 from reparam_core.recipes import Recipe
+from tests.pages.conftest import Open
 
 CASES = [("embedded-decoder", "moby-dick"), ("embedded-encoder-pretrained", "reviews"), ("embedded-seq2seq", "dates")]
 RECIPE = Recipe.parse("rtn:4g64").canonical
@@ -62,6 +63,16 @@ def test_names_and_forms_have_room_in_the_table_of_layers() -> None:
     widths = {name: one["width"] for name, one in layer_columns(table).items()}
     assert (widths["role"], widths["form"]) == (198, 138)
     assert sum(widths.values()) < 604  # pixels of its column at 1280
+
+
+@pytest.mark.parametrize("panel", ["By layer", "Claimed against measured", "Tasks"])
+def test_a_slide_s_footer_names_its_setting(opened: Open, monkeypatch: pytest.MonkeyPatch, panel: str) -> None:
+    monkeypatch.setattr("pages.trade_offs.curve_recipes", lambda *_: [RECIPE])
+    page = opened("trade_offs", bits="4", panel=panel)
+    names = ("chart-bytes-by-kind", "chart-claims", "chart-tasks", "chart-confusion")
+    drawn = [json.loads(one.proto.spec) for one in page.get("plotly_chart") if one.proto.id.endswith(names)]
+    assert drawn
+    assert all("rtn:4g64" in one["layout"]["meta"]["provenance"] for one in drawn)
 
 
 def test_a_model_that_nothing_scores_still_has_its_lines() -> None:

@@ -63,7 +63,7 @@ def test_a_measured_setting_can_be_loaded_without_a_mouse(opened: Open) -> None:
     slider(page, "bits").set_value(4)
     page = settled(page.run())
     menu = next(one for one in page.selectbox if one.key == "load-measured")
-    (choice,) = [one for one in menu.options if one.startswith("base · 1.00× · perplexity ")]
+    (choice,) = [one for one in menu.options if one.startswith("base (1.00×, ")]
     menu.set_value(choice)
     page = settled(page.run())
     assert "untouched" in sentence(page)

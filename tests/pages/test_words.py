@@ -49,6 +49,13 @@ def test_a_difference_and_its_interval_have_the_same_decimals(ends: tuple[float,
     assert " ".join(alike(*ends)) == told
 
 
+def test_an_interval_in_a_sentence_has_as_many_decimals_as_can_be_read() -> None:
+    found = point("rtn:8", 36.51, base_perplexity=36.49, nll_interval=(0.00019, 0.00085))
+    assert change_words(found) == "perplexity on the novel 36.49 → 36.51 (+0.007 to +0.031)"
+    better = replace(found, perplexity=36.3, nll_interval=(-0.00085, -0.00019))
+    assert change_words(better).endswith("(−0.031 to −0.007)")
+
+
 def test_a_change_that_no_decimals_tell_is_worded() -> None:
     tiny = point("rtn:8", 1.00012, base_perplexity=1.00006, nll_interval=(1e-5, 1e-4))
     assert change_words(tiny) == "perplexity on the novel 1.00, worse by less than 0.001"
