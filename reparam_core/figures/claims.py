@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import textwrap
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import pairwise
 from typing import Any
 
 import plotly.graph_objects as go
@@ -84,7 +85,7 @@ def bar_of(what: str, ratio: float, kind: str, reason: str, speed: Mapping[str, 
 
 def claimed_against_measured(bars: Sequence[Bar], axis: str, provenance: str) -> go.Figure:
     """Ratios to the base in the hue of the setting's axis; times with their 95 % intervals."""
-    figure = go.Figure()
+    figure, bars = go.Figure(), _each_reason_once(bars)
     ends = [one.interval or (one.ratio, one.ratio) for one in bars]
     figure.add_bar(
         y=[one.what for one in bars], x=[one.ratio for one in bars], orientation="h",
@@ -102,9 +103,16 @@ def claimed_against_measured(bars: Sequence[Bar], axis: str, provenance: str) ->
     most = max(1.0, *(one.end for one in bars))
     figure.update_xaxes(title="× the base (hatched: theory; dotted: counted, tensor by tensor; plain: measured)",
                         range=[0, 2.8 * most], **_ticks_up_to(most))  # fmt: skip
-    row = max(ROW, *(LINE * (one.words.count("<br>") + 1) + 6 for one in bars))
+    lines = [one.words.count("<br>") + 1 for one in bars]
+    row = max(ROW, *(LINE * (one + below) // 2 + 6 for one, below in pairwise(lines)))
     return styled(figure, _promise_and_proof(bars), provenance, height=60 + row * len(bars) + 90, wide=True,
                   left=room_for(one.what for one in bars))  # fmt: skip
+
+
+def _each_reason_once(bars: Sequence[Bar]) -> list[Bar]:
+    """A bar that parts from its claim for the same reason as the one above it leaves the room to that one's words."""
+    above = [None, *(one.reason for one in bars)]
+    return [replace(one, reason="") if one.reason == before else one for one, before in zip(bars, above, strict=False)]
 
 
 def _promise_and_proof(bars: Sequence[Bar]) -> str:

@@ -1,5 +1,6 @@
 """Bars that say what they are: theory hatched, measurement plain, the reason beside it."""
 
+from itertools import pairwise
 from typing import Any
 
 import plotly.graph_objects as go
@@ -87,6 +88,17 @@ def test_a_long_reason_is_broken_not_cut() -> None:
     ).layout.annotations[1]
     assert " ".join(words.text.replace("<br>", " ").split()).endswith(reason.strip())
     assert words.align == "left"
+
+
+def test_a_reason_that_two_times_share_is_told_once_and_no_words_meet() -> None:
+    """Also on a slide, whose rows are 44 pixels high however many lines stand beside them."""
+    reason = "dense matrix product on dequantized weights (no integer kernel yet); two thin products of rank 102 and of rank 204"
+    times = [bar_of(what, 1.2, "measured", reason, SPEED | {"decode": SPEED["prefill"]}) for what in TIMES]
+    figure = claimed_against_measured([*BARS[:3], *times], "bits", "here")
+    words = [one.text for one in figure.layout.annotations if one.y in TIMES]
+    assert ["kernel" in one for one in words] == [True, False]
+    lines = [one.text.count("<br>") + 1 for one in figure.layout.annotations if one.y]
+    assert all(17 * (one + below) / 2 <= 44 for one, below in pairwise(lines))
 
 
 def test_bytes_stand_before_and_after_by_kind() -> None:
