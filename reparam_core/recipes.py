@@ -20,7 +20,8 @@ from wcmatch import fnmatch
 from reparam_core.errors import MOST_QUOTED, ReparamError, quoted, shortened
 from reparam_core.methods.base import Method
 from reparam_core.methods.settings import SETTINGS, Setting
-from reparam_core.registry import AXES, method, methods
+from reparam_core.registry import AXES, method, methods, split, splits
+from reparam_core.splits.base import Split
 
 MOST_PATTERNS = 1000  # that the braces of one glob may stand for
 ROLES_TOLD = 8
@@ -35,11 +36,22 @@ class Step:
     method: Method
     setting: Setting
     statistics: Gathered = "one-shot"  # of the base's inputs, or behind the compressed blocks before it
+    split: Split | None = None  # how the setting is spread over the matrices; None: the same for each
 
     @property
     def axis(self) -> str:
         """rank, sparsity or bits."""
         return self.method.axis
+
+    @property
+    def needs(self) -> frozenset[str]:
+        """What of the inputs' statistics it reads."""
+        return self.method.needs | (self.split.needs if self.split else frozenset())
+
+    @property
+    def alone(self) -> bool:
+        """Does a matrix get the same form whatever becomes of the others?"""
+        return self.method.unit == "matrix" and self.statistics == "one-shot" and self.split is None
 
     def own_fields(self) -> dict[str, Any]:
         """The method's fields that differ from its defaults."""
@@ -48,13 +60,15 @@ class Step:
 
     def as_json(self) -> dict[str, Any]:
         """As a recipe writes it: the method's fields only where they differ from its defaults."""
-        how = {} if self.statistics == "one-shot" else {"statistics": self.statistics}
+        how: dict[str, str] = {} if self.statistics == "one-shot" else {"statistics": self.statistics}
+        how |= {"split": self.split.name} if self.split else {}
         return {"method": self.method.name} | self.own_fields() | self.setting.given() | how
 
     def short(self) -> str:
         """`svd:0.5`; fields of the method's own, which the short form has no place for, in brackets."""
         own = ", ".join(f"{name} {value}" for name, value in self.own_fields().items())
         how = "" if self.statistics == "one-shot" else f"@{self.statistics}"
+        how += f"@{self.split.name}" if self.split else ""
         return f"{self.method.name}:{self.setting.short()}{how}{own and f' ({own})'}"
 
     @classmethod
@@ -71,12 +85,15 @@ class Step:
                                "Give a finite number.")  # fmt: skip
         own = {one.name: raw[one.name] for one in fields(kind) if one.name in raw}
         how = {"statistics": raw["statistics"]} if kind.needs and "statistics" in raw else {}
-        rest = {name: value for name, value in raw.items() if name != "method" and name not in own | how}
+        spread = split(str(raw["split"]), axis) if raw.get("split") is not None else None
+        rest = {
+            name: value for name, value in raw.items() if name != "method" and name not in own | how | {"split": None}
+        }
         try:
             if axis == "bits" and "bits" not in rest and len(kind.widths) == 1:
                 rest["bits"] = kind.widths[0]
             gathered = TypeAdapter(Gathered).validate_python(how.get("statistics", "one-shot"))
-            step = cls(TypeAdapter(kind).validate_python(own), SETTINGS[axis].model_validate(rest), gathered)
+            step = cls(TypeAdapter(kind).validate_python(own), SETTINGS[axis].model_validate(rest), gathered, spread)
         except ValidationError as error:
             raise ReparamError(
                 f"The {axis} step '{kind.name}' is wrong: {_plain(error)}.", _allowed(axis, kind)
@@ -89,11 +106,15 @@ class Step:
             raise ReparamError(
                 f"The bits step '{kind.name}' is wrong: its grid is never symmetric.", "Leave symmetric out."
             )
+        if spread is not None and step.method.unit != "matrix":
+            raise ReparamError(f"The {axis} step '{kind.name}' is wrong: it spreads its setting over each {step.method.unit} itself.",
+                               "Leave split out, or take the scope matrix.")  # fmt: skip
         return step
 
 
 def _allowed(axis: str, kind: type[Method]) -> str:
-    names = [*SETTINGS[axis].model_fields, *(one.name for one in fields(kind)), *(["statistics"] if kind.needs else [])]
+    how = (["statistics"] if kind.needs else []) + (["split"] if splits(axis) else [])
+    names = [*SETTINGS[axis].model_fields, *(one.name for one in fields(kind)), *how]
     return f"Its fields are {', '.join(names)}."
 
 
@@ -217,7 +238,7 @@ class Recipe(BaseModel):
     @property
     def reads(self) -> bool:
         """Does a step read what calibration text tells of the inputs?"""
-        return any(step.method.needs for rule in self.rules for step in rule.steps.values() if step)
+        return any(step.needs for rule in self.rules for step in rule.steps.values() if step)
 
     def storage_dtype(self, default: torch.dtype) -> torch.dtype:
         """The dtype of every float that the file keeps."""
@@ -307,10 +328,10 @@ def short_rules(text: str) -> list[dict[str, Any]]:
 
 
 def _short_step(part: str) -> tuple[str, dict[str, Any]]:
-    said, _, how = part.partition("@")
+    said, *hows = (one.strip() for one in part.split("@"))
     name, _, value = said.partition(":")
     wrong = ReparamError(f"{quoted(part)} is no step of a recipe.", f"Write 'base', or steps like '{EXAMPLE}'.")
-    if not name or (":" in said) != bool(value) or ("@" in part and not how):
+    if not name or (":" in said) != bool(value) or not all(hows):
         raise wrong
     kind = method(name)
     if not value and (kind.axis != "bits" or len(kind.widths) > 1):  # one that has one width needs no setting
@@ -319,7 +340,9 @@ def _short_step(part: str) -> tuple[str, dict[str, Any]]:
     if not found:
         raise ReparamError(f"{quoted(value)} is no setting for {name}.", f"Write {EXAMPLES[kind.axis]}.")
     given = {key: text for key, text in found.groupdict().items() if text is not None}
-    step: dict[str, Any] = {"method": name} | ({"statistics": how} if how else {})
+    step: dict[str, Any] = {"method": name, **{_how(kind.axis, one): one for one in hows}}
+    if len(step) != 1 + len(hows):
+        raise ReparamError(f"{quoted(part)} says twice how it goes.", "Name the statistics once, and one split.")
     if given.pop("tensor", None):
         given["group"] = "tensor"
     if given.pop("symmetric", None):
@@ -337,3 +360,8 @@ def _numbers(given: Mapping[str, str]) -> dict[str, Any]:
         except ValueError:
             raise ReparamError(f"{quoted(text)} is no number.", f"Write a recipe like '{EXAMPLE}'.") from None
     return numbers
+
+
+def _how(axis: str, said: str) -> str:
+    """Which field is meant behind an `@`: a split that this axis knows, else where statistics come from."""
+    return "split" if said in splits(axis) else "statistics"

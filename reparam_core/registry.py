@@ -12,10 +12,13 @@ from reparam_core.errors import ReparamError, quoted
 
 if TYPE_CHECKING:
     from reparam_core.methods.base import Method
+    from reparam_core.splits import Split
 
 METHODS: dict[str, type[Method]] = {}
+SPLITS: dict[str, Split] = {}
 AXES = ("rank", "sparsity", "bits")  # also the order in which the steps of one rule apply
 M = TypeVar("M", bound="type[Method]")
+S = TypeVar("S", bound="type[Split]")
 
 
 def register(method: M) -> M:
@@ -24,16 +27,22 @@ def register(method: M) -> M:
     return method
 
 
+def register_split(split: S) -> S:
+    """Class decorator: the same for a way to spread a setting over matrices."""
+    SPLITS[split.name] = split()
+    return split
+
+
 @cache
-def _discover() -> None:
-    package = importlib.import_module("reparam_core.methods")
-    for module in pkgutil.walk_packages(package.__path__, "reparam_core.methods."):
+def _discover(room: str) -> None:
+    package = importlib.import_module(f"reparam_core.{room}")
+    for module in pkgutil.walk_packages(package.__path__, f"reparam_core.{room}."):
         importlib.import_module(module.name)
 
 
 def methods(axis: str | None = None) -> dict[str, type[Method]]:
     """Every method by name, of one axis or of all."""
-    _discover()
+    _discover("methods")
     return {name: METHODS[name] for name in sorted(METHODS) if axis is None or METHODS[name].axis == axis}
 
 
@@ -43,6 +52,20 @@ def method(name: str, axis: str | None = None) -> type[Method]:
     if name not in known:
         kind = f"{axis} method" if axis else "method"
         raise ReparamError(f"Unknown {kind} {quoted(name)}.", f"Known: {_listed(known)}.")
+    return known[name]
+
+
+def splits(axis: str) -> dict[str, Split]:
+    """Every way to spread a setting of that axis, by name."""
+    _discover("splits")
+    return {name: SPLITS[name] for name in sorted(SPLITS) if SPLITS[name].axis == axis}
+
+
+def split(name: str, axis: str) -> Split:
+    """The split of that name. Raises ReparamError with those that there are."""
+    known = splits(axis)
+    if name not in known:
+        raise ReparamError(f"Unknown split of {axis} {quoted(name)}.", f"Known: {_listed(known)}.")
     return known[name]
 
 

@@ -16,6 +16,7 @@ from reparam_core.errors import ReparamError
 from reparam_core.models import Model
 from reparam_core.models.model import structural_clone
 from reparam_core.parametrizations import Statistics
+from reparam_core.roles import layer_of
 from reparam_core.store import key, store
 
 BATCH = 4  # sequences read together
@@ -302,11 +303,3 @@ def _blocks(model: Model) -> list[_Block]:
 
 def _stack(block: _Block) -> str:
     return block.layer.rpartition("layers.")[0]
-
-
-def layer_of(role: str) -> str:
-    """`layers.3` of `layers.3.attention.q`, `encoder.layers.0` likewise; the role itself outside the blocks."""
-    parts = role.split(".")
-    if "layers" not in parts:
-        return role
-    return ".".join(parts[: parts.index("layers") + 2])

@@ -100,7 +100,7 @@ def test_a_calibration_counts_where_it_is_read() -> None:
         ("wanda:0.5@foo", "'wanda' is wrong: input should be 'one-shot' or 'sequential'"),
         ("wanda:0.5@", "'wanda:0.5@' is no step of a recipe"),
         ("wanda@sequential", "no (step of a recipe|setting for wanda)"),
-        ("wanda:0.5@sequential@sequential", "input should be 'one-shot' or 'sequential'"),
+        ("wanda:0.5@sequential@sequential", "says twice how it goes"),
         ("svd:0.5@sequential", "'svd' is wrong: statistics: unknown field"),
         ("magnitude:2:4@one-shot", "'magnitude' is wrong: statistics: unknown field"),
         ("magnitude:4:2", "pattern: keeps fewer of a group than it has"),

@@ -13,7 +13,8 @@ from reparam_core.apply import Returning
 from reparam_core.models import Model
 from reparam_core.models.model import structural_clone
 from reparam_core.parametrizations import Dense, LowRank, Parametrization, Statistics, Sum
-from reparam_core.statistics import Gathering, Walk, layer_of, one_shot
+from reparam_core.roles import layer_of
+from reparam_core.statistics import Gathering, Walk, one_shot
 from tests.tiny import FAMILIES, read, saved
 
 pytestmark = pytest.mark.usefixtures("own_store")

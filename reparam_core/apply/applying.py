@@ -13,6 +13,7 @@ from reparam_core.apply.finished import keep, kept
 from reparam_core.apply.preparing import preparing, side_by_side
 from reparam_core.apply.returning import Returning
 from reparam_core.apply.setting import Setting
+from reparam_core.apply.splitting import splitting
 from reparam_core.apply.steps import Plan, Work, batches, first, transformed
 from reparam_core.data import Sequences
 from reparam_core.gradients import with_gradients
@@ -20,7 +21,8 @@ from reparam_core.models import Model
 from reparam_core.models.model import structural_clone
 from reparam_core.parametrizations import Parametrization
 from reparam_core.recipes import Recipe, Step
-from reparam_core.statistics import Walk, layer_of, one_shot
+from reparam_core.roles import layer_of
+from reparam_core.statistics import Walk, one_shot
 from reparam_core.store import key
 
 Progress = Callable[[float, str], None]
@@ -91,8 +93,9 @@ def _forms(work: Work, recipe: Recipe, plan: Plan, read: Sequences | None, dtype
         asked = [role for role, steps in plan.items() if any(_reads(step, "one-shot") for step in steps.values())]
         if read is not None and asked:
             known = yield from one_shot(work.model, asked, read)
-            sloped = [role for role in asked if any("gradients" in step.method.needs for step in plan[role].values())]
+            sloped = [role for role in asked if any("gradients" in step.needs for step in plan[role].values())]
             work.known["one-shot"] = yield from with_gradients(work.model, known, sloped, read)
+        plan = yield from splitting(work, plan, read)
         in_order = any(_reads(step, "sequential") for step in _steps(plan))
         made = _in_order(work, plan, read) if read is not None and in_order else _at_once(work, plan, dtype)
         found = yield from made
@@ -144,7 +147,9 @@ def _steps(plan: Plan) -> Iterator[Step]:
 
 def _reads(step: Step, how: str) -> bool:
     """Does it read statistics of that kind?"""
-    return bool(step.method.needs) and step.statistics == how
+    return (bool(step.method.needs) and step.statistics == how) or (
+        how == "one-shot" and bool(step.split and step.needs)
+    )
 
 
 def prepare(model: Model, recipe: Recipe, progress: Progress | None = None) -> float:

@@ -8,15 +8,15 @@ from typing import Any
 
 from torch import nn
 
-from reparam_core.apply.steps import Plan, first, nothing_left, nothing_read, told_where
+from reparam_core.apply.steps import Plan, first, in_order, nothing_left, nothing_read, told_where
 from reparam_core.data import Sequences
 from reparam_core.data import calibration as sequences_of
 from reparam_core.errors import ReparamError
 from reparam_core.models import Model
 from reparam_core.recipes import Recipe, Step
-from reparam_core.registry import AXES
 
 Shape = tuple[int, int]
+MOST_TOLD = 4  # roles that a rule lacks
 
 
 @dataclass(frozen=True)
@@ -40,11 +40,32 @@ def check(model: Model, recipe: str | Mapping[str, Any] | Recipe, calibration: S
 
 def plan_of(model: Model, recipe: Recipe) -> Plan:
     """The steps of every matrix. Raises ReparamError where one of them does not fit."""
-    plan = recipe.resolve({role: one.compressed_by_default for role, one in model.matrices.items()})
+    plan = _concerned(model, recipe.resolve({role: one.compressed_by_default for role, one in model.matrices.items()}))
     for role in sorted(plan, key=lambda one: min(model.matrices[one].shape)):  # the tightest limit is told
         _check_matrix(model, role, plan[role])
     _refuse_the_whole_in_order(plan)
     return plan
+
+
+def _concerned(model: Model, plan: Plan) -> Plan:
+    """Without the steps that leave a matrix alone. Raises ReparamError where one has nothing to do, or a part of it only."""
+    steps = dict.fromkeys(step for steps in plan.values() for step in steps.values())
+    for step in steps:
+        given = {role for role, own in plan.items() if own.get(step.axis) == step}
+        blocks = {step.method.block(role) for role in given} - {None}
+        if not blocks:
+            raise ReparamError(f"{step.short()} has nothing to do: {step.method.summary}, and the rule covers none.",
+                               "Let the rule cover all matrices of the blocks.")  # fmt: skip
+        lacking = [role for role in model.matrices if step.method.block(role) in blocks and role not in given]
+        if lacking:
+            raise ReparamError(f"{step.short()} takes a block's matrices together, and the rule covers only a part of "
+                               f"{step.method.block(lacking[0])}.", f"Add {', '.join(lacking[:MOST_TOLD])}"
+                               f"{' …' if len(lacking) > MOST_TOLD else ''}.")  # fmt: skip
+    concerned = {
+        role: {axis: step for axis, step in own.items() if step.method.block(role) is not None}
+        for role, own in plan.items()
+    }
+    return {role: own for role, own in concerned.items() if own}
 
 
 def calibration_of(model: Model, recipe: Recipe) -> Sequences | None:
@@ -56,8 +77,8 @@ def calibration_of(model: Model, recipe: Recipe) -> Sequences | None:
 def _check_matrix(model: Model, role: str, steps: Mapping[str, Step]) -> None:
     """Each step against the shapes that the one before it leaves."""
     shapes = _leaf_shapes(model, role, first(steps))
-    for step in (steps[axis] for axis in AXES if axis in steps):
-        if step.method.needs and _only_looked_up(model, role):
+    for step in in_order(steps.values()):
+        if step.needs and _only_looked_up(model, role):
             raise nothing_read(role, step)
         for shape in shapes:
             with told_where(role):
@@ -70,7 +91,7 @@ def _leaf_shapes(model: Model, role: str, step: Step) -> list[Shape]:
     if role not in model.packed:
         return [model.matrices[role].shape]
     leaves = model.packed[role].leaves()
-    if not leaves:
+    if not leaves and model.packed[role].parameters_kept:
         raise nothing_left(role, model.packed[role], step)
     return [(leaf.weight.shape[0], leaf.weight.shape[1]) for leaf in leaves]
 

@@ -112,8 +112,7 @@ def spectrum_after(
     While it builds the setting it yields `so_far`: others may have the machine, or it may be abandoned.
     """
     # A step that looks at more than this matrix makes the whole recipe the setting's identity.
-    alone = all(step.method.unit == "matrix" and step.statistics == "one-shot"
-                for rule in own.rules for step in rule.steps.values() if step)  # fmt: skip
+    alone = all(step.alone for rule in own.rules for step in rule.steps.values() if step)
     wanted = own if alone else Recipe.parse(recipe)
     name = key(spectrum=model.sha256, role=role, recipe=wanted.canonical)
     kept = store().tensors(name)

@@ -15,7 +15,7 @@ from reparam_core.models import Model, write_packed
 from reparam_core.parametrizations import Dense, LowRank, Parametrization, Quantized, Sparse
 from reparam_core.recipes import Recipe
 from reparam_core.registry import methods
-from reparam_core.statistics import layer_of
+from reparam_core.roles import layer_of
 from reparam_core.store import store
 from tests.tiny import built, read, saved
 

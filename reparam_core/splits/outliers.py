@@ -1,0 +1,69 @@
+"""Outlier-weighed layerwise sparsity (Yin et al., 2023, OWL): layers with more outliers are pruned less."""
+
+from collections.abc import Mapping
+from typing import ClassVar
+
+import torch
+
+from reparam_core.errors import ReparamError
+from reparam_core.methods.base import statistics_of
+from reparam_core.methods.settings import SparsitySetting
+from reparam_core.parametrizations import Leaf
+from reparam_core.registry import register_split
+from reparam_core.roles import layer_of
+from reparam_core.splits.base import Prepared, Split
+
+OUTLIER = 5.0  # times the layer's mean score, the authors' M
+WIDTH = 0.08  # how far a layer's sparsity may lie from the whole's, the authors' λ
+
+
+@register_split
+class Outliers(Split):
+    """s_l = s − 2λ (D_l − mean D) / (max D − min D): D_l is the share of layer l's scores |W_ij|·‖x_j‖ above M times their mean.
+
+    Means are over numbers, so that the whole is as sparse as asked; where all layers are alike it is uniform.
+    """
+
+    name: ClassVar[str] = "outliers"
+    axis: ClassVar[str] = "sparsity"
+    summary: ClassVar[str] = "prunes layers with outliers less"
+    formula: ClassVar[str] = (
+        r"s_l=s-2\lambda\,\frac{D_l-\overline D}{\max D-\min D}"
+        r",\\ D_l=\Pr\big(|W_{ij}|\,\lVert x_j\rVert>5\cdot\text{mean}\big)"
+    )
+    needs: ClassVar[frozenset[str]] = frozenset({"gram"})
+
+    def settings(
+        self, setting: SparsitySetting, leaves: Mapping[str, Leaf], prepared: Prepared
+    ) -> dict[str, SparsitySetting]:
+        if setting.fraction is None:
+            raise ReparamError("Only a share of zeros can be split over layers; a pattern or a threshold is the same everywhere.",
+                               "Leave the split out, or give a share.")  # fmt: skip
+        layers: dict[str, list[str]] = {}
+        for role in leaves:
+            layers.setdefault(layer_of(role), []).append(role)
+        ratios = torch.tensor([_outlier_ratio([leaves[role] for role in roles]) for roles in layers.values()])
+        sizes = torch.tensor(
+            [float(sum(leaves[role].weight.numel() for role in roles)) for roles in layers.values()]
+        ).double()
+        apart = ratios.double() - (ratios * sizes).sum() / sizes.sum()
+        spread = float(ratios.max() - ratios.min())
+        shares = setting.fraction - (2 * WIDTH * apart / spread if spread else torch.zeros_like(apart))
+        kept = _within(shares, sizes, setting.fraction)
+        return {role: SparsitySetting(fraction=share)
+                for roles, share in zip(layers.values(), kept.tolist(), strict=True) for role in roles}  # fmt: skip
+
+
+def _within(shares: torch.Tensor, sizes: torch.Tensor, fraction: float) -> torch.Tensor:
+    """Shares from 0 to below 1 whose mean over numbers is the fraction asked: the spread shrinks where it would leave that."""
+    apart = shares - fraction
+    room = torch.where(apart > 0, (0.99 - fraction) / apart.clamp_min(1e-12), fraction / (-apart).clamp_min(1e-12))
+    return fraction + apart * min(1.0, float(room.clamp_min(0).min()))
+
+
+def _outlier_ratio(leaves: list[Leaf]) -> float:
+    """The share of a layer's scores that lie far above their mean."""
+    scores = [leaf.weight.abs() * statistics_of(leaf).norms for leaf in leaves]
+    count = sum(one.numel() for one in scores)
+    limit = OUTLIER * sum(float(one.sum()) for one in scores) / count
+    return sum(int((one > limit).sum()) for one in scores) / count

@@ -1,0 +1,155 @@
+"""Settings of their own for the matrices: at the same cost, by what each would lose."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from reparam_core import ReparamError, apply, load
+from reparam_core.methods.settings import BitsSetting, RankSetting, SparsitySetting
+from reparam_core.models import Model
+from reparam_core.parametrizations import Leaf, Statistics
+from reparam_core.recipes import Recipe
+from reparam_core.registry import AXES, split, splits
+from tests.tiny import read, saved
+
+SHAPES = {"layers.0.mlp.up": (12, 8), "layers.0.mlp.down": (8, 12), "layers.1.attention.q": (8, 8)}
+
+
+def made(seed: int, shapes: Mapping[str, tuple[int, int]] = SHAPES) -> dict[str, Leaf]:
+    """Matrices whose spectra fall at different rates, behind inputs of very different sizes."""
+    draw = torch.Generator().manual_seed(seed)
+    leaves = {}
+    for index, (role, (rows, columns)) in enumerate(shapes.items()):
+        weight = torch.randn(rows, columns, generator=draw) * torch.logspace(0, -index, columns)
+        inputs = torch.randn(64, columns, generator=draw) * torch.logspace(0, 1, columns)
+        statistics = Statistics(64, inputs.T @ inputs, inputs.abs().amax(0), f"{seed}{role}")
+        leaves[role] = Leaf("", weight, statistics=statistics)
+    return leaves
+
+
+def decomposed(leaves: Mapping[str, Leaf]) -> Any:
+    return lambda role: {"sigma": torch.linalg.svdvals(leaves[role].weight)}
+
+
+def lost(leaf: Leaf, rank: int) -> float:
+    energy = torch.linalg.svdvals(leaf.weight).double().square()
+    return float(energy[rank:].sum() / energy.sum())
+
+
+@given(st.integers(0, 10**6), st.sampled_from([{"keep": 0.4}, {"parameters": 0.6}, {"rank": 3}]))
+def test_ranks_by_energy_keep_more_of_it_than_one_rank_for_all(seed: int, given_: dict[str, Any]) -> None:
+    leaves, setting = made(seed), RankSetting(**given_)
+    found = split("energy", "rank").settings(setting, leaves, decomposed(leaves))
+    same = {role: setting.resolve(shape) for role, shape in SHAPES.items()}
+    cost = {role: sum(shape) for role, shape in SHAPES.items()}
+    budget = sum(same[role] * cost[role] for role in SHAPES)
+    spent = sum(found[role].rank * cost[role] for role in SHAPES)
+    assert spent <= budget + max(cost.values())  # every matrix has one rank at least
+    # Whole ranks leave up to one matrix's step unspent, which is worth at most the best gain that was not taken.
+    slack = max(lost(leaf, found[role].rank) - lost(leaf, found[role].rank + 1) for role, leaf in leaves.items())
+    own, uniform = (sum(lost(leaf, ranks[role]) for role, leaf in leaves.items())
+                    for ranks in ({role: one.rank for role, one in found.items()}, same))  # fmt: skip
+    assert own <= uniform + slack + 1e-9
+
+
+def test_a_share_of_energy_is_split_already() -> None:
+    leaves = made(0)
+    with pytest.raises(ReparamError, match="rank of its own already"):
+        split("energy", "rank").settings(RankSetting(energy=0.9), leaves, decomposed(leaves))
+
+
+@given(st.integers(0, 10**6), st.floats(0.05, 0.95))
+def test_layers_with_outliers_are_pruned_less_and_the_whole_as_much_as_asked(seed: int, fraction: float) -> None:
+    leaves = made(seed)
+    found = split("outliers", "sparsity").settings(SparsitySetting(fraction=fraction), leaves, decomposed(leaves))
+    sizes = {role: leaf.weight.numel() for role, leaf in leaves.items()}
+    mean = sum(found[role].fraction * sizes[role] for role in leaves) / sum(sizes.values())
+    assert mean == pytest.approx(fraction, abs=1e-6)
+    assert found["layers.0.mlp.up"] == found["layers.0.mlp.down"]  # a layer has one share
+    assert all(abs(one.fraction - fraction) <= 2 * 0.08 + 1e-6 for one in found.values())
+
+
+def test_the_layer_with_more_outliers_keeps_more() -> None:
+    leaves = made(0, {"layers.0.mlp.up": (16, 16), "layers.1.mlp.up": (16, 16)})
+    flat = Statistics(64, torch.eye(16), torch.ones(16), "flat")
+    even = Leaf("", torch.ones(16, 16), statistics=flat)
+    spiked = torch.ones(16, 16)
+    spiked[0, 0] = 100.0
+    leaves = {"layers.0.mlp.up": even, "layers.1.mlp.up": Leaf("", spiked, statistics=flat)}
+    found = split("outliers", "sparsity").settings(SparsitySetting(fraction=0.5), leaves, decomposed(leaves))
+    assert found["layers.1.mlp.up"].fraction == pytest.approx(0.5 - 0.08)
+    assert found["layers.0.mlp.up"].fraction == pytest.approx(0.5 + 0.08)
+
+
+def test_layers_that_are_alike_are_pruned_alike() -> None:
+    one = Leaf("", torch.ones(8, 8), statistics=Statistics(64, torch.eye(8), torch.ones(8), "flat"))
+    leaves = {"layers.0.mlp.up": one, "layers.1.mlp.up": one}
+    found = split("outliers", "sparsity").settings(SparsitySetting(fraction=0.3), leaves, decomposed(leaves))
+    assert {each.fraction for each in found.values()} == {0.3}
+    with pytest.raises(ReparamError, match="share of zeros"):
+        split("outliers", "sparsity").settings(SparsitySetting(pattern="2:4"), leaves, decomposed(leaves))
+
+
+@given(st.integers(0, 10**6), st.integers(2, 8))
+def test_bits_by_the_output_lose_no_more_at_no_more_bits(seed: int, bits: int) -> None:
+    leaves, setting = made(seed), BitsSetting(bits=bits, group=4)
+    found = split("output", "bits").settings(setting, leaves, decomposed(leaves))
+    sizes = {role: leaf.weight.numel() for role, leaf in leaves.items()}
+    assert sum(found[role].bits * sizes[role] for role in leaves) <= bits * sum(sizes.values())
+    assert all(2 <= one.bits <= 8 and one.group == 4 for one in found.values())
+    if bits in (2, 8):
+        assert {one.bits for one in found.values()} == {bits}
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Model:
+    return load(str(saved(tmp_path_factory.mktemp("split"), "llama") / "llama"))
+
+
+@pytest.mark.parametrize(
+    "recipe", ["svd:0.5@energy", "whitened-svd:0.5@energy", "magnitude:0.5@outliers", "rtn:4g8@output"]
+)
+def test_a_split_costs_what_the_one_setting_would_and_differs(model: Model, recipe: str) -> None:
+    own = apply(model, recipe, calibration=read())
+    same = apply(model, recipe.partition("@")[0], calibration=read())
+    assert own.parameters <= same.parameters * 1.02
+    assert own.bytes <= same.bytes * 1.02
+    assert Recipe.parse(json_of(recipe)).canonical == Recipe.parse(recipe).canonical
+    assert Recipe.parse(recipe).short() == recipe
+
+
+def json_of(recipe: str) -> str:
+    return Recipe.parse(recipe).canonical
+
+
+def test_behind_compressed_blocks_a_split_still_comes_from_the_base(model: Model) -> None:
+    own = apply(model, "wanda:0.5@sequential@outliers", calibration=read())
+    share = {role: float((form.dense() == 0).double().mean()) for role, form in own.forms.items()}
+    assert len({round(one, 2) for one in share.values()}) > 1
+
+
+@pytest.mark.parametrize(
+    ("recipe", "told"),
+    [
+        ("svd:0.5@outliers", "statistics"),
+        ("rtn:4@nothing", "statistics"),
+        ({"rules": [{"rank": {"method": "svd", "keep": 0.5, "split": "no"}}]}, "Unknown split of rank 'no'. Known: energy"),
+        (
+            {"rules": [{"sparsity": {"method": "magnitude", "fraction": 0.5, "scope": "model", "split": "outliers"}}]},
+            "spreads its setting over each model itself",
+        ),
+    ],
+)  # fmt: skip
+def test_what_cannot_be_split_is_refused(model: Model, recipe: Any, told: str) -> None:
+    with pytest.raises(ReparamError, match=told):
+        apply(model, recipe)
+
+
+def test_every_split_says_what_it_is() -> None:
+    found = [one for axis in AXES for one in splits(axis).values()]
+    assert [one.name for one in found] == ["energy", "outliers", "output"]
+    assert all(one.summary and one.formula and type(one).__doc__ for one in found)
