@@ -156,7 +156,7 @@ def page() -> None:
     if view.spectrum.error is None:
         live(lambda: draw(view, rest), view.spectrum, *view.scores, own, every=0.5)
     with told:
-        say_misread(drawn=not any(one.pending for one in (view.spectrum, own) if one))
+        say_misread(drawn=chosen != VIEWS[1] or own is None or not own.pending)  # the map's controls come with it
 
 
 try:
