@@ -106,6 +106,8 @@ class Step:
             raise ReparamError(
                 f"The bits step '{kind.name}' is wrong: its grid is never symmetric.", "Leave symmetric out."
             )
+        if spread is not None:
+            spread.refuse(step.setting)
         if spread is not None and step.method.unit != "matrix":
             raise ReparamError(f"The {axis} step '{kind.name}' is wrong: it spreads its setting over each {step.method.unit} itself.",
                                "Leave split out, or take the scope matrix.")  # fmt: skip

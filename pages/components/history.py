@@ -12,7 +12,7 @@ from pages.components.places import place_of
 from reparam_core.data import own_sources
 from reparam_core.methods.base import Method
 from reparam_core.recipes import Calibration, Recipe, Step
-from reparam_core.registry import AXES
+from reparam_core.registry import AXES, splits
 
 RANK_UNITS = {"keep": "of full rank", "parameters": "of the numbers", "energy": "of the energy"}
 ROW = "row"  # a grid each, which a recipe does not name
@@ -21,6 +21,9 @@ SHARE = "share"  # of zeros, as the slider says it; else a pattern, with which t
 PATTERNS = {SHARE: "a share, by the slider", "2:4": "2 of every 4 kept", "4:8": "4 of every 8 kept",
             "1:4": "1 of every 4 kept"}  # fmt: skip
 STATISTICS = {"one-shot": "of the untouched model", "sequential": "block by block (sequential)"}
+SAME = "same"  # the setting is not spread over the matrices
+SPLITS = {axis: {SAME: "the same for each", **{name: f"by {name}: {one.summary}" for name, one in splits(axis).items()}}
+          for axis in AXES}  # fmt: skip
 SPOKEN = RANK_UNITS | PATTERNS | STATISTICS  # what menus show in the place of a value
 CALIBRATED_ON = ("mixture", "addresses-train")  # shipped texts of which nothing is scored
 READ: dict[str, tuple[int, ...]] = {"sequences": (16, 32, 64, 128), "length": (128, 256, 512, 1024)}
@@ -152,6 +155,7 @@ def _controls_of_step(step: Step) -> dict[str, Any] | None:
         return None
     own = {f"{step.axis}_{step.method.name}_{name}": value for name, value in step.own_fields().items()}
     own |= {f"{step.axis}_statistics": step.statistics} if step.method.needs else {}
+    own |= {f"{step.axis}_split": step.split.name} if step.split else {}
     return said | own | {f"{step.axis}_method": step.method.name}
 
 

@@ -9,14 +9,25 @@ from typing import Annotated, Any, Literal, cast, get_args, get_origin, get_type
 
 import streamlit as st
 
-from pages.components.history import CALIBRATION, KEPT, PATTERNS, RANK_UNITS, READ, SHARE, STATISTICS, groups_of
+from pages.components.history import (
+    CALIBRATION,
+    KEPT,
+    PATTERNS,
+    RANK_UNITS,
+    READ,
+    SAME,
+    SHARE,
+    SPLITS,
+    STATISTICS,
+    groups_of,
+)
 from reparam_core.jobs.lasting import seconds_to_read
 from reparam_core.measure.worked import first_matrix, worked
 from reparam_core.methods.base import Method
 from reparam_core.methods.settings import SETTINGS
 from reparam_core.models import Model
 from reparam_core.recipes import Calibration
-from reparam_core.registry import methods
+from reparam_core.registry import methods, splits
 
 GROUP = 64  # numbers under one scale, where nothing else is said
 POSITIVE = 1e-6  # stands for a limit that is itself not allowed
@@ -28,12 +39,13 @@ def more_of(axis: str, chosen: str, model: Model) -> dict[str, Any]:
     AXIS_OPTIONS[axis](kind)
     hints = get_type_hints(kind, include_extras=True)
     own = {one.name: _field(f"{axis}_{chosen}_{one.name}", one, hints[one.name]) for one in fields(kind)}
+    spread = _split(axis) if kind(**own).unit == "matrix" else {}
     how = _statistics(axis, model) if kind.needs else {}
     if not kind.instant:
         st.caption(
             "It solves every setting by itself: one that is new takes a while, one that is known is there at once."
         )
-    return {one.name: own[one.name] for one in fields(kind) if own[one.name] != one.default} | how
+    return {one.name: own[one.name] for one in fields(kind) if own[one.name] != one.default} | how | spread
 
 
 def explained(axis: str, chosen: str, model: Model, where: str | None, setting: Mapping[str, Any] | None) -> None:
@@ -52,6 +64,17 @@ def explained(axis: str, chosen: str, model: Model, where: str | None, setting: 
 def paper_of(kind: type[Method]) -> str:
     """The first line of the method's file, which names the paper."""
     return (inspect.getdoc(inspect.getmodule(kind)) or "").partition("\n")[0]
+
+
+def _split(axis: str) -> dict[str, Any]:
+    """How the slider's position is spread over the matrices, at the same cost in all."""
+    known = SPLITS[axis]
+    chosen = st.selectbox("Spread over the matrices", list(known), key=f"{axis}_split", format_func=known.__getitem__,
+                          help="A setting of its own for each matrix, which together cost what the one setting would.",
+                          **KEPT)  # fmt: skip
+    if chosen != SAME and (formula := splits(axis)[chosen].formula):
+        st.latex(rf"\begin{{gathered}}{formula}\end{{gathered}}")
+    return {} if chosen == SAME else {"split": chosen}
 
 
 def _statistics(axis: str, model: Model) -> dict[str, Any]:

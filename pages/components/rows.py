@@ -63,7 +63,9 @@ class Family:
 def _field_words(name: str, value: Any) -> str:
     """`svd`, `group 64`, `symmetric`, `sequential`."""
     return (
-        str(value)
+        f"{name} by {value}"
+        if name == "split"
+        else str(value)
         if name in ("method", "statistics")
         else name
         if value is True
@@ -217,4 +219,4 @@ def _family(where: str | None, step: Step, recipe: Recipe) -> Family:
     said = step.as_json() | {name: value for name, value in step.setting.model_dump().items() if value is not None}
     field = next(name for name in type(step.setting).choices or ("bits",) if name in said)
     rest = tuple((name, value) for name, value in said.items() if name != field and value is not False)
-    return Family(step.axis, field, where, rest, recipe.storage, recipe.calibration if step.method.needs else None)
+    return Family(step.axis, field, where, rest, recipe.storage, recipe.calibration if step.needs else None)

@@ -265,7 +265,7 @@ def by_depth(view: View, found: Layers) -> None:
         chart(
             spectra_by_depth(list(sigma.values()), list(sigma), kind, layer, every_provenance(view)),
             "depth",
-            sentence(view),
+            f"{view.model.name}:",
         )
 
 

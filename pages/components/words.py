@@ -72,8 +72,9 @@ def recipe_words(recipe: str) -> str:
 
 def _method_words(step: Step, calibration: Calibration) -> str:
     """`wanda, sequential, calibrated on training addresses`; what is usual needs no word."""
-    how = [] if step.statistics == "one-shot" else [step.statistics]
-    other = step.method.needs and calibration.text != USUAL.text
+    how: list[str] = [] if step.statistics == "one-shot" else [step.statistics]
+    how += [f"split by {step.split.name}"] if step.split else []
+    other = step.needs and calibration.text != USUAL.text
     return ", ".join([step.method.name, *how, *([f"calibrated on {source_words(calibration.text)}"] if other else [])])
 
 

@@ -229,7 +229,8 @@ class BaseScores:
 
 def _scored_base(setting: Setting, asked: Evaluation, index: int, keep: bool) -> Scores:
     """From the store where it was scored before; never where its distributions are wanted, which are too large to keep."""
-    name = key(base=setting.model.sha256, dtype=str(setting.dtype), asked=asked.key, of=len(asked.probes), probe=index)
+    name = key(base=setting.model.sha256, dtype=str(setting.dtype), asked=asked.key, of=len(asked.probes), probe=index,
+               shape=list(asked.probes[index].targets.shape))  # fmt: skip
     kept = None if keep else store().get(name)
     if kept is not None:
         loss, right, chosen, true = (torch.tensor(kept[one]) for one in ("loss", "right", "chosen", "true"))

@@ -22,6 +22,10 @@ class Split(ABC):
     formula: ClassVar[str] = ""  # lines of LaTeX
     needs: ClassVar[frozenset[str]] = frozenset()  # what of the inputs' statistics it reads, as methods say it
 
+    def refuse(self, setting: Any) -> None:
+        """Raises ReparamError for a setting that cannot be spread: asked before any number is touched."""
+        return
+
     @abstractmethod
     def settings(self, setting: Any, leaves: Mapping[str, Leaf], prepared: Prepared) -> dict[str, Any]:
-        """The setting of each matrix, by role. Raises ReparamError for a setting that cannot be spread."""
+        """The setting of each matrix, by role."""

@@ -30,10 +30,12 @@ class Energy(Split):
         r"\quad\text{with}\quad\sum_i r_i(m_i+n_i)\text{ as before}"
     )
 
-    def settings(self, setting: RankSetting, leaves: Mapping[str, Leaf], prepared: Prepared) -> dict[str, RankSetting]:
+    def refuse(self, setting: RankSetting) -> None:
         if setting.energy is not None:
             raise ReparamError("A share of the energy gives every matrix a rank of its own already.",
                                "Leave the split out, or give a share of the rank or of the numbers.")  # fmt: skip
+
+    def settings(self, setting: RankSetting, leaves: Mapping[str, Leaf], prepared: Prepared) -> dict[str, RankSetting]:
         shapes = {role: (leaf.weight.shape[0], leaf.weight.shape[1]) for role, leaf in leaves.items()}
         budget = sum(setting.resolve(shape) * sum(shape) for shape in shapes.values())
         gains, costs, owners = [], [], []

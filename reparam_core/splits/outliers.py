@@ -33,12 +33,15 @@ class Outliers(Split):
     )
     needs: ClassVar[frozenset[str]] = frozenset({"gram"})
 
-    def settings(
-        self, setting: SparsitySetting, leaves: Mapping[str, Leaf], prepared: Prepared
-    ) -> dict[str, SparsitySetting]:
+    def refuse(self, setting: SparsitySetting) -> None:
         if setting.fraction is None:
             raise ReparamError("Only a share of zeros can be split over layers; a pattern or a threshold is the same everywhere.",
                                "Leave the split out, or give a share.")  # fmt: skip
+
+    def settings(
+        self, setting: SparsitySetting, leaves: Mapping[str, Leaf], prepared: Prepared
+    ) -> dict[str, SparsitySetting]:
+        fraction = setting.fraction or 0.0
         layers: dict[str, list[str]] = {}
         for role in leaves:
             layers.setdefault(layer_of(role), []).append(role)
@@ -48,8 +51,8 @@ class Outliers(Split):
         ).double()
         apart = ratios.double() - (ratios * sizes).sum() / sizes.sum()
         spread = float(ratios.max() - ratios.min())
-        shares = setting.fraction - (2 * WIDTH * apart / spread if spread else torch.zeros_like(apart))
-        kept = _within(shares, sizes, setting.fraction)
+        shares = fraction - (2 * WIDTH * apart / spread if spread else torch.zeros_like(apart))
+        kept = _within(shares, sizes, fraction)
         return {role: SparsitySetting(fraction=share)
                 for roles, share in zip(layers.values(), kept.tolist(), strict=True) for role in roles}  # fmt: skip
 
@@ -58,7 +61,7 @@ def _within(shares: torch.Tensor, sizes: torch.Tensor, fraction: float) -> torch
     """Shares from 0 to below 1 whose mean over numbers is the fraction asked: the spread shrinks where it would leave that."""
     apart = shares - fraction
     room = torch.where(apart > 0, (0.99 - fraction) / apart.clamp_min(1e-12), fraction / (-apart).clamp_min(1e-12))
-    return fraction + apart * min(1.0, float(room.clamp_min(0).min()))
+    return (fraction + apart * min(1.0, float(room.clamp_min(0).min()))).clamp(0.0, 0.99)
 
 
 def _outlier_ratio(leaves: list[Leaf]) -> float:

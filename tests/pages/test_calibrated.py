@@ -68,6 +68,15 @@ def test_a_link_brings_statistics_pattern_and_calibration(opened: Open) -> None:
     assert "all blocks at 2 of every 4 kept (wanda, sequential, calibrated on training addresses)" in sentence(page)
 
 
+def test_a_setting_is_spread_over_the_matrices(opened: Open) -> None:
+    page = opened("trade_offs", bits="4", panel="Recipe · Python · command line", **FEW)
+    menu(page, "bits_split").set_value("output")
+    page = settled(page.run())
+    assert recipe_of(page)["rules"] == [{"bits": {"method": "rtn", "bits": 4, "group": 64, "split": "output"}}]
+    assert "4 bits in groups of 64 (rtn, split by output) takes" in sentence(page)
+    assert menu(page, "calibration_text") is not None  # the split reads it, though rounding does not
+
+
 def test_with_a_pattern_the_slider_rests_and_says_so(opened: Open) -> None:
     page = opened("trade_offs", sparsity="30")
     menu(page, "sparsity_pattern").set_value("2:4")

@@ -31,7 +31,17 @@ BITS = st.builds(
 CALIBRATION = st.fixed_dictionaries({"text": st.sampled_from(["mixture", "addresses-train"]),
                                      "sequences": st.sampled_from([16, 32, 64, 128]),
                                      "length": st.sampled_from([128, 256, 512, 1024])})  # fmt: skip
-STEPS = {"rank": RANK, "sparsity": SPARSITY, "bits": BITS}
+
+
+def spread(steps: st.SearchStrategy[dict[str, Any]], split: str, whole: str) -> st.SearchStrategy[dict[str, Any]]:
+    """Now and then with a split, where the setting can be spread: `whole` is given for all matrices alike."""
+    return st.builds(
+        lambda step, over: step | ({"split": split} if over and whole not in step else {}), steps, st.booleans()
+    )
+
+
+STEPS = {"rank": spread(RANK, "energy", "energy"), "sparsity": spread(SPARSITY, "outliers", "pattern"),
+         "bits": spread(BITS, "output", "nothing")}  # fmt: skip
 
 
 def said(controls: dict[str, Any]) -> dict[str, Any]:
@@ -51,6 +61,7 @@ def said(controls: dict[str, Any]) -> dict[str, Any]:
         }[axis]()  # fmt: skip
         how = controls.get(f"{axis}_statistics", "one-shot")
         own |= {"statistics": how} if how != "one-shot" else {}
+        own |= {"split": controls[f"{axis}_split"]} if f"{axis}_split" in controls else {}
         found[axis] = (place.glob, {"method": method} | own | position)
     return found
 

@@ -57,9 +57,8 @@ def test_ranks_by_energy_keep_more_of_it_than_one_rank_for_all(seed: int, given_
 
 
 def test_a_share_of_energy_is_split_already() -> None:
-    leaves = made(0)
     with pytest.raises(ReparamError, match="rank of its own already"):
-        split("energy", "rank").settings(RankSetting(energy=0.9), leaves, decomposed(leaves))
+        split("energy", "rank").refuse(RankSetting(energy=0.9))
 
 
 @given(st.integers(0, 10**6), st.floats(0.05, 0.95))
@@ -91,7 +90,7 @@ def test_layers_that_are_alike_are_pruned_alike() -> None:
     found = split("outliers", "sparsity").settings(SparsitySetting(fraction=0.3), leaves, decomposed(leaves))
     assert {each.fraction for each in found.values()} == {0.3}
     with pytest.raises(ReparamError, match="share of zeros"):
-        split("outliers", "sparsity").settings(SparsitySetting(pattern="2:4"), leaves, decomposed(leaves))
+        split("outliers", "sparsity").refuse(SparsitySetting(pattern="2:4"))
 
 
 @given(st.integers(0, 10**6), st.integers(2, 8))
