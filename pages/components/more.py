@@ -21,6 +21,7 @@ from pages.components.history import (
     STATISTICS,
     groups_of,
 )
+from pages.components.reference_card import reference_card
 from reparam_core.jobs.lasting import seconds_to_read
 from reparam_core.measure.worked import first_matrix, worked
 from reparam_core.methods.base import Method
@@ -49,7 +50,7 @@ def more_of(axis: str, chosen: str, model: Model) -> dict[str, Any]:
 
 
 def explained(axis: str, chosen: str, model: Model, where: str | None, setting: Mapping[str, Any] | None) -> None:
-    """The method's formula, where it is from, and its letters for the first matrix that it is applied to."""
+    """The method's formula, where it is from, its reference card, and its letters for the first matrix that it is applied to."""
     kind = methods(axis)[chosen]
     st.markdown(f"**{chosen}** {kind.summary}. :gray[{paper_of(kind)}]")
     if kind.formula:
@@ -59,6 +60,7 @@ def explained(axis: str, chosen: str, model: Model, where: str | None, setting: 
         role, shape = found
         told = f": {worked(shape, SETTINGS[axis].model_validate(setting))}" if setting else ""
         st.caption(f"{role} is m × n = {shape[0]:,} × {shape[1]:,}{told}.")
+    reference_card(chosen)
 
 
 def paper_of(kind: type[Method]) -> str:

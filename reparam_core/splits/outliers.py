@@ -59,9 +59,9 @@ class Outliers(Split):
 
 def _within(shares: torch.Tensor, sizes: torch.Tensor, fraction: float) -> torch.Tensor:
     """Shares from 0 to below 1 whose mean over numbers is the fraction asked: the spread shrinks where it would leave that."""
-    apart = shares - fraction
-    room = torch.where(apart > 0, (0.99 - fraction) / apart.clamp_min(1e-12), fraction / (-apart).clamp_min(1e-12))
-    return (fraction + apart * min(1.0, float(room.clamp_min(0).min()))).clamp(0.0, 0.99)
+    apart, most = shares - fraction, max(0.99, fraction)
+    room = torch.where(apart > 0, (most - fraction) / apart.clamp_min(1e-12), fraction / (-apart).clamp_min(1e-12))
+    return (fraction + apart * min(1.0, float(room.clamp_min(0).min()))).clamp(0.0, most)
 
 
 def _outlier_ratio(leaves: list[Leaf]) -> float:

@@ -1,0 +1,36 @@
+"""The reference card of a method."""
+
+from streamlit.testing.v1 import AppTest
+
+from pages.components.reference_card import rows_of
+from reparam_core.data.cards import Card, Run
+
+
+def drawn(method: str) -> AppTest:
+    def draw(method: str) -> None:
+        from pages.components.reference_card import reference_card
+
+        reference_card(method)
+
+    page = AppTest.from_function(draw, kwargs={"method": method}, default_timeout=60).run()
+    assert not page.exception
+    return page
+
+
+def test_the_authors_figure_stands_beside_this_ones() -> None:
+    page = drawn("wanda")
+    table = page.dataframe[0].value
+    row = table[(table["recipe"] == "wanda:0.5@sequential") & table["text"].str.startswith("Moby")].iloc[0]
+    assert row["reference"] == "99.9"
+    assert float(row["ratio"]) <= 1.02
+    assert any("LLaMA-2-7B" in one.value for one in page.caption)
+
+
+def test_without_a_reference_run_the_card_says_so() -> None:
+    assert any("No reference run" in one.value for one in drawn("random").caption)
+
+
+def test_what_nobody_ran_is_called_so() -> None:
+    run = Run("x:1", {"moby_dick": 10.0}, {}, {}, "")
+    (row,) = rows_of(Card([], [run]))
+    assert (row["reference"], row["here"], row["ratio"], row["delta"]) == ("10", "not run", "–", "–")
