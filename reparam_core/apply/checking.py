@@ -49,12 +49,11 @@ def plan_of(model: Model, recipe: Recipe) -> Plan:
 
 def _concerned(model: Model, plan: Plan) -> Plan:
     """Without the steps that leave a matrix alone. Raises ReparamError where one has nothing to do, or a part of it only."""
-    steps = dict.fromkeys(step for steps in plan.values() for step in steps.values())
-    for step in steps:
+    for step in dict.fromkeys(step for steps in plan.values() for step in steps.values()):
         given = {role for role, own in plan.items() if own.get(step.axis) == step}
         blocks = {step.method.block(role) for role in given} - {None}
         if not blocks:
-            raise ReparamError(f"{step.short()} has nothing to do: {step.method.summary}, and the rule covers none.",
+            raise ReparamError(f"{step.short()} has nothing to do: it {step.method.summary}, and the rule covers none.",
                                "Let the rule cover all matrices of the blocks.")  # fmt: skip
         lacking = [role for role in model.matrices if step.method.block(role) in blocks and role not in given]
         if lacking:

@@ -3,24 +3,23 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import torch
 
 from reparam_core.errors import ReparamError
-from reparam_core.methods.base import Method, Prepared, Unit
+from reparam_core.methods.base import SEPARATOR, Method, Prepared, Unit, role_of
 from reparam_core.models import Model
 from reparam_core.parametrizations import Leaf, Parametrization, Statistics
 from reparam_core.recipes import Step
 from reparam_core.registry import AXES
-from reparam_core.statistics import layer_of
+from reparam_core.roles import layer_of
 from reparam_core.store import key, store
 
 Plan = Mapping[str, Mapping[str, Step]]  # role → axis → step
 Known = dict[str, Mapping[str, Statistics]]  # one-shot or sequential → role → what is known of its inputs
-SEPARATOR = "\n"  # between a role and the path of a leaf in its form
 
 
 @dataclass
@@ -58,21 +57,25 @@ def transformed(work: Work, plan: Plan, dtype: torch.dtype) -> dict[str, Paramet
     """The plan's matrices in their new forms, stored and ready to run in that dtype."""
     forms = {role: work.model.form(role) for role in plan}
     history = {role: f"{work.model.sha256}/{role}" for role in plan}
-    for axis in AXES:
-        for step in dict.fromkeys(steps[axis] for steps in plan.values() if axis in steps):
-            roles = [role for role, steps in plan.items() if steps.get(axis) == step]
-            for unit in units(step.method.unit, roles):
-                forms |= _step(work, step, {role: forms[role] for role in unit}, history)
-            history |= {role: f"{history[role]}|{step.as_json()}" for role in roles}
+    for step in in_order(dict.fromkeys(step for steps in plan.values() for step in steps.values())):
+        roles = [role for role, steps in plan.items() if steps.get(step.axis) == step]
+        for unit in units(step.method.unit, roles):
+            forms |= _step(work, step, {role: forms[role] for role in unit}, history)
+        history |= {role: f"{history[role]}|{step.as_json()}" for role in roles}
     for role, form in forms.items():
         forms[role] = form.stored(work.storage)
         forms[role].materialize(dtype)
     return forms
 
 
+def in_order(steps: Iterable[Step]) -> list[Step]:
+    """What takes whole rows and columns away first, then rank, sparsity, bits."""
+    return sorted(steps, key=lambda step: (not step.method.shrinks, AXES.index(step.axis)))
+
+
 def first(steps: Mapping[str, Step]) -> Step:
     """The step that a matrix meets first."""
-    return next(steps[axis] for axis in AXES if axis in steps)
+    return in_order(steps.values())[0]
 
 
 def batches(plan: Plan) -> list[list[str]]:
@@ -100,8 +103,7 @@ def _step(
         made = prepared(work, step.method, chosen, history)
         with told_where(names[0]):
             for name, form in step.method.at(made, chosen, step.setting).items():
-                role, _, path = name.partition(SEPARATOR)
-                forms[role] = forms[role].replace(path, form)
+                forms[role_of(name)] = forms[role_of(name)].replace(chosen[name].path, form)
     return forms
 
 
@@ -111,15 +113,19 @@ def told_where(name: str) -> Iterator[None]:
     try:
         yield
     except ReparamError as error:
-        raise ReparamError(f"{name.split(SEPARATOR)[0]}: {error.problem}", error.remedy, error.topic) from error
+        raise ReparamError(f"{role_of(name)}: {error.problem}", error.remedy, error.topic) from error
 
 
 def named_leaves(work: Work, step: Step, role: str, form: Parametrization) -> Iterator[tuple[str, Leaf]]:
-    """What the step works on, with role and path. Raises ReparamError where an earlier compression left nothing."""
+    """What the step works on, with role and path. Raises ReparamError where an earlier compression left nothing.
+
+    Of a matrix that is gone altogether there is nothing to work on, and nothing amiss.
+    """
     found = form.leaves(work.statistics(step, role))
-    if not found:
+    if not found and form.parameters_kept:
         raise nothing_left(role, form, step)
-    return ((f"{role}{SEPARATOR}{leaf.path}", leaf) for leaf in found)
+    head = work.model.head_width(role)
+    return ((f"{role}{SEPARATOR}{leaf.path}", replace(leaf, head=head)) for leaf in found)
 
 
 def _units_of_leaves(method: Method, leaves: Mapping[str, Leaf]) -> Iterator[list[str]]:
@@ -139,7 +145,7 @@ def prepared(work: Work, method: Method, leaves: Mapping[str, Leaf], history: Ma
             made.append(method.prepare(leaves))
         return made[0]
 
-    own = all("|" not in history[name.split(SEPARATOR)[0]] for name in leaves)
+    own = all("|" not in history[role_of(name)] for name in leaves)
     if (
         own
         and type(method).caches
@@ -154,6 +160,6 @@ def prepared(work: Work, method: Method, leaves: Mapping[str, Leaf], history: Ma
 
 def prepared_name(method: Method, leaves: Mapping[str, Leaf], history: Mapping[str, str]) -> str:
     """The key of what a method prepares for these leaves."""
-    content = [history[name.split(SEPARATOR)[0]] + name for name in leaves]
+    content = [history[role_of(name)] + name for name in leaves]
     told = [leaf.statistics.digest for leaf in leaves.values() if leaf.statistics is not None]
     return key(method=method.identity(), content=content, **({"statistics": told} if told else {}))

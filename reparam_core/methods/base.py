@@ -17,6 +17,7 @@ from reparam_core.parametrizations import Leaf, Parametrization, Statistics
 
 Prepared = dict[str, Tensor]
 Unit = Literal["matrix", "layer", "model"]
+SEPARATOR = "\n"  # between a role and the path of a leaf in its form
 
 
 @dataclass(frozen=True)
@@ -32,12 +33,18 @@ class Method(ABC):
     widths: ClassVar[tuple[int, ...]] = tuple(range(2, 9))  # bits that a method of the bits axis can take
     groups: ClassVar[tuple[int | str | None, ...] | None] = None  # that it can be told; None: any
     symmetric: ClassVar[bool] = False  # does a method of the bits axis have grids without a zero point?
+    patterns: ClassVar[bool] = True  # does a method of the sparsity axis take 2:4 and the like?
+    shrinks: ClassVar[bool] = False  # takes whole rows and columns away, before any other step
     needs: ClassVar[frozenset[str]] = frozenset()  # what of its inputs' statistics it reads: gram, range, gradients
 
     @property
     def unit(self) -> Unit:
         """Which matrices one setting is spread over."""
         return "matrix"
+
+    def block(self, role: str) -> str | None:
+        """What goes together with this matrix, by name: all of it or nothing is given; None where it is left alone."""
+        return role
 
     @abstractmethod
     def prepare(self, leaves: Mapping[str, Leaf]) -> Prepared:
@@ -54,6 +61,11 @@ class Method(ABC):
     def identity(self) -> dict[str, Any]:
         """What distinguishes this instance: name and fields, as plain JSON."""
         return {"method": self.name} | asdict(self)
+
+
+def role_of(name: str) -> str:
+    """The role of the matrix that a leaf of this name is in."""
+    return name.partition(SEPARATOR)[0]
 
 
 class _OneMatrix(Method):

@@ -92,6 +92,11 @@ class Model:
             return self.packed[role].dense()
         return self.part(role, _plain(self.module.get_submodule(self.matrices[role].module)).detach())
 
+    def head_width(self, role: str) -> int | None:
+        """Rows of q that make one attention head, for a matrix of an attention block; None elsewhere."""
+        q = self.matrices.get(f"{role.rpartition('.')[0]}.q")
+        return None if q is None else q.shape[0] // int(self.config.num_attention_heads)
+
     def part(self, role: str, whole: Tensor) -> Tensor:
         """The role's own rows (out, in) of what is laid out as the weight of its module: that, or its gradient."""
         matrix = self.matrices[role]

@@ -7,6 +7,7 @@ from reparam_core.parametrizations.dense import Dense
 from reparam_core.parametrizations.low_rank import LowRank
 from reparam_core.parametrizations.quantized import Quantized
 from reparam_core.parametrizations.scaled import Scaled
+from reparam_core.parametrizations.sliced import Sliced
 from reparam_core.parametrizations.sparse import Sparse
 from reparam_core.parametrizations.statistics import Statistics
 from reparam_core.parametrizations.sum import Sum
@@ -20,6 +21,7 @@ __all__ = [
     "Parametrization",
     "Quantized",
     "Scaled",
+    "Sliced",
     "Sparse",
     "Statistics",
     "Sum",

@@ -31,6 +31,7 @@ class Leaf:
     mask: Tensor | None = None
     storage: torch.dtype | None = None  # to which its numbers are rounded already
     statistics: Statistics | None = None  # of its own inputs, where the step asked for them
+    head: int | None = None  # neighbouring rows, or columns of an output projection, of one attention head
 
     def below(self, name: str) -> Leaf:
         """The same leaf as a part called `name` of a form sees it."""

@@ -21,6 +21,7 @@ from reparam_core.parametrizations.bits import (
 )
 from reparam_core.parametrizations.coded import Coded
 from reparam_core.parametrizations.dense import Dense
+from reparam_core.parametrizations.sliced import Sliced
 from reparam_core.parametrizations.statistics import Statistics
 
 
@@ -70,6 +71,8 @@ class Sparse(Parametrization):
             return super().replace(path, leaf)
         if isinstance(leaf, Sparse):
             return Sparse(self.mask & leaf.mask, leaf.values)
+        if isinstance(leaf, Sliced) and isinstance(leaf.inner, Dense | Coded):
+            return Sliced(Sparse(leaf.of(self.mask), leaf.inner), leaf.shape, leaf.rows, leaf.columns)
         if not isinstance(leaf, Dense | Coded):
             raise ReparamError(f"A pruned matrix cannot become {leaf.form.replace('_', ' ')}: its zeros would not stay zero.",
                                "Start from a model that was not pruned.")  # fmt: skip

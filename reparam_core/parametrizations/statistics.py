@@ -29,6 +29,17 @@ class Statistics:
         """Without what is known of the matrix's rows: what a factor with the same inputs and other rows is told."""
         return self if self.fisher is None else replace(self, fisher=None)
 
+    def sliced(self, rows: Tensor | None, columns: Tensor | None) -> Statistics:
+        """Of these columns of the input alone, and of these rows of the matrix; None: all of them."""
+        gram, peak, fisher = self.gram, self.peak, self.fisher
+        if columns is not None:
+            gram, peak = gram[columns[:, None], columns], peak[columns]
+        if rows is not None and fisher is not None:
+            fisher = fisher[rows]
+        places = b"|".join(b"" if kept is None else kept.numpy().tobytes() for kept in (rows, columns))
+        digest = hashlib.sha256(self.digest.encode() + places).hexdigest()
+        return replace(self, gram=gram, peak=peak, fisher=fisher, digest=digest)
+
     def through(self, factor: Tensor) -> Statistics:
         """Of y = factor · x, factor (r, in): what the left factor of a low-rank pair sees, Gram R G Rᵀ."""
         gram = factor @ self.gram @ factor.T

@@ -1,5 +1,6 @@
 """Random matrices with the statistics of random inputs, for any registered method."""
 
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -41,8 +42,25 @@ def leaf(weight: Tensor, x: Tensor | None = None, **more: Any) -> Leaf:
 
 def transformed(name: str, one: Leaf, setting: object, **own: Any) -> Parametrization:
     """That leaf by a method at a setting."""
-    method, leaves = methods()[name](**own), {"w": one}
-    return method.at(method.prepare(leaves), leaves, setting)["w"]
+    method, leaves = methods()[name](**own), unit_of(name, one)
+    return method.at(method.prepare(leaves), leaves, setting)[next(iter(leaves))]
+
+
+def unit_of(name: str, one: Leaf) -> dict[str, Leaf]:
+    """What a method is given so that it can work on that leaf: the leaf first, and what goes together with it.
+
+    Of a method that removes whole units the leaf is the matrix that leads out of a block, each column a unit; of one that
+    removes whole layers it is in the lightest of ten.
+    """
+    block = methods()[name]().block("layers.0.mlp.down")
+    if block == "layers.0":
+        heavy = replace(one, weight=1e4 * (1 + one.weight.abs()), mask=None)
+        return {f"layers.{number}.mlp.down": heavy if number else one for number in range(10)}
+    if block == "layers.0.mlp.down":
+        return {"w": one}
+    into = Leaf("", matrix((one.weight.shape[1], 5), seed=9), head=1)
+    stem, out, others = ("mlp", "down", ("up", "gate")) if block else ("attention", "o", ("q", "k", "v"))
+    return {f"layers.0.{stem}.{out}": replace(one, head=1)} | {f"layers.0.{stem}.{other}": into for other in others}
 
 
 def widths(name: str) -> tuple[int, ...]:

@@ -1,0 +1,186 @@
+"""Pruning that shrinks: whole units of a block, with every row and every column that is theirs."""
+
+from __future__ import annotations
+
+import re
+from abc import abstractmethod
+from collections.abc import Mapping
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from reparam_core.errors import ReparamError
+from reparam_core.methods.base import Method, Prepared, Unit, finite, role_of
+from reparam_core.methods.settings import SparsitySetting
+from reparam_core.parametrizations import Dense, Leaf, Parametrization, Sliced
+
+STACK = r"(?:encoder\.|decoder\.)?layers\.\d+"
+LEADING_OUT = ("o", "down")  # a unit's columns are theirs, of the others its rows
+Block = Mapping[str, Leaf]  # leaves by name that share units
+
+
+class Removing(Method):
+    """What all of these have in common: a share of units goes, those of the least score, ties by index."""
+
+    axis: ClassVar[str] = "sparsity"
+    patterns: ClassVar[bool] = False
+    shrinks: ClassVar[bool] = True
+    members: ClassVar[re.Pattern[str]]  # roles of a block's matrices, with the block's name as the group
+
+    @property
+    def unit(self) -> Unit:
+        return "layer"
+
+    def block(self, role: str) -> str | None:
+        found = self.members.fullmatch(role)
+        return found and found.group(1)
+
+    def refuse(self, setting: SparsitySetting, shape: tuple[int, int]) -> None:
+        if setting.fraction is None:
+            raise ReparamError(f"{self.name} takes a share of what there is, and has no pattern and no threshold.",
+                               f"Give a fraction, as in {self.name}:0.25.")  # fmt: skip
+
+    def blocks(self, leaves: Mapping[str, Leaf]) -> dict[str, Block]:
+        """Each block's leaves. Raises ReparamError where a matrix is several parts, none of which has a unit's numbers."""
+        found: dict[str, dict[str, Leaf]] = {}
+        for name, leaf in leaves.items():
+            block = found.setdefault(str(self.block(role_of(name))), {})
+            if role_of(name) in map(role_of, block):
+                raise ReparamError(f"{self.name} needs whole matrices, and {role_of(name)} is in parts already.",
+                                   "Start from the model that it was made of.")  # fmt: skip
+            finite(leaf.weight)
+            block[name] = leaf
+        return dict(found)
+
+
+class RemovingUnits(Removing):
+    """Units inside a block: equal runs of rows of the matrices that lead into it, and of columns of the one out of it."""
+
+    @abstractmethod
+    def count(self, block: Block) -> int:
+        """How many units the block has."""
+
+    def scores(self, block: Block, count: int) -> Prepared:
+        """What every unit is worth under `scores`, (count), and whatever else `remaining` will want."""
+        return {"scores": norms(block, count)}
+
+    def remaining(self, out: Leaf, kept: Tensor, prepared: Prepared) -> Dense:
+        """The kept columns of the matrix that leads out."""
+        return Dense(out.weight.index_select(1, kept), out.storage)
+
+    def prepare(self, leaves: Mapping[str, Leaf]) -> Prepared:
+        made = {name: self.scores(block, self.count(block)) for name, block in self.blocks(leaves).items()}
+        return {f"{block}/{name}": value for block, own in made.items() for name, value in own.items()}
+
+    def at(
+        self, prepared: Prepared, leaves: Mapping[str, Leaf], setting: SparsitySetting
+    ) -> dict[str, Parametrization]:
+        self.refuse(setting, (0, 0))
+        forms: dict[str, Parametrization] = {}
+        for title, block in self.blocks(leaves).items():
+            prefix = f"{title}/"
+            own = {name.removeprefix(prefix): value for name, value in prepared.items() if name.startswith(prefix)}
+            kept = highest(own["scores"], setting.fraction or 0)
+            forms |= {name: self._cut(name, leaf, kept, own) for name, leaf in block.items()}
+        return forms
+
+    def _cut(self, name: str, leaf: Leaf, kept: Tensor, prepared: Prepared) -> Parametrization:
+        """The leaf without the rows or the columns of what is not kept."""
+        count, shape = len(prepared["scores"]), (leaf.weight.shape[0], leaf.weight.shape[1])
+        if len(kept) == count:
+            return Dense(leaf.weight, leaf.storage)
+        if leads_out(name):
+            columns = members(kept, shape[1] // count)
+            rest = self.remaining(leaf, columns, prepared)
+            if leaf.mask is not None:
+                rest = Dense(rest.weight * leaf.mask.index_select(1, columns), leaf.storage)
+            return Sliced(rest, shape, None, columns)
+        rows = members(kept, shape[0] // count)
+        return Sliced(Dense(leaf.weight.index_select(0, rows), leaf.storage), shape, rows, None)
+
+
+class RemovingHeads(RemovingUnits):
+    """Attention heads; queries that share a key/value head are one unit with it."""
+
+    members: ClassVar[re.Pattern[str]] = re.compile(rf"({STACK}\.(?:attention|cross))\.[qkvo]")
+
+    def count(self, block: Block) -> int:
+        k = next(leaf for name, leaf in block.items() if role_of(name).endswith(".k"))
+        return k.weight.shape[0] // (k.head or 1)
+
+
+class RemovingNeurons(RemovingUnits):
+    """Hidden neurons of an MLP, gated or not."""
+
+    members: ClassVar[re.Pattern[str]] = re.compile(rf"({STACK}\.mlp)\.(?:up|gate|down)")
+
+    def count(self, block: Block) -> int:
+        return out_of(block).weight.shape[1]
+
+
+class RemovingLayers(Removing):
+    """Whole layers: every matrix of theirs loses every row."""
+
+    members: ClassVar[re.Pattern[str]] = re.compile(rf"({STACK})\.(?:attention|cross|mlp)\.\w+")
+
+    @property
+    def unit(self) -> Unit:
+        return "model"
+
+    @abstractmethod
+    def score(self, block: Block) -> Tensor:
+        """What the layer is worth, a number."""
+
+    def prepare(self, leaves: Mapping[str, Leaf]) -> Prepared:
+        return {name: self.score(block).reshape(1) for name, block in self.blocks(leaves).items()}
+
+    def at(
+        self, prepared: Prepared, leaves: Mapping[str, Leaf], setting: SparsitySetting
+    ) -> dict[str, Parametrization]:
+        self.refuse(setting, (0, 0))
+        stacks: dict[str, list[str]] = {}
+        for name in prepared:
+            stacks.setdefault(name.rpartition("layers.")[0], []).append(name)
+        kept = {
+            names[place]
+            for names in stacks.values()
+            for place in highest(torch.cat([prepared[name] for name in names]), setting.fraction or 0).tolist()
+        }
+        return {name: Dense(leaf.weight, leaf.storage) if self.block(role_of(name)) in kept else _gone(leaf)
+                for name, leaf in leaves.items()}  # fmt: skip
+
+
+def _gone(leaf: Leaf) -> Sliced:
+    """A matrix of which no row is left."""
+    shape = (leaf.weight.shape[0], leaf.weight.shape[1])
+    return Sliced(Dense(leaf.weight[:0], leaf.storage), shape, torch.empty(0, dtype=torch.int64), None)
+
+
+def leads_out(name: str) -> bool:
+    """Are a unit's numbers columns of that leaf's matrix?"""
+    return role_of(name).rpartition(".")[2] in LEADING_OUT
+
+
+def out_of(block: Block) -> Leaf:
+    """The matrix whose columns are the units'."""
+    return next(leaf for name, leaf in block.items() if leads_out(name))
+
+
+def norms(block: Block, count: int) -> Tensor:
+    """‖·‖₂ of all numbers that go with each unit, (count)."""
+    total = torch.zeros(count)
+    for name, leaf in block.items():
+        total += leaf.weight.float().square().sum(0 if leads_out(name) else 1).view(count, -1).sum(1)
+    return total.sqrt()
+
+
+def highest(scores: Tensor, fraction: float) -> Tensor:
+    """What is left of the units once floor(fraction · count) of the least score went, rising, int64."""
+    gone = min(int(fraction * len(scores)), len(scores) - 1)
+    return scores.argsort(stable=True)[gone:].sort().values
+
+
+def members(units: Tensor, width: int) -> Tensor:
+    """The places of these units' rows or columns, each unit being `width` neighbours."""
+    return (units[:, None] * width + torch.arange(width)).reshape(-1)
