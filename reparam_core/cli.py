@@ -193,9 +193,10 @@ def spectra(
     calibration: Calibrating,
 ) -> None:
     """Singular values of the model's matrices, before and under a recipe."""
-    from reparam_core.measure.spectra import spectra_of
+    from reparam_core.measure.spectra import roles_where, spectra_of
 
     loaded, parsed = _load(model, recipe)
+    roles_where(loaded, where)  # told before any work
     found = spectra_of(_applied(loaded, parsed, calibration), where)
     lines = [
         f"{one['role']:32} stable rank {one['stable_rank']:7.1f}  90 % of energy in rank {one['rank_of_energy']['0.9']}"

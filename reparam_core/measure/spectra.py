@@ -17,6 +17,7 @@ from torch import Tensor
 from reparam_core.apply import Setting
 from reparam_core.errors import ReparamError, quoted
 from reparam_core.methods.settings import energy_rank
+from reparam_core.models import Model
 from reparam_core.recipes import Recipe, roles_told
 
 ENERGIES = (0.5, 0.9, 0.95, 0.99)
@@ -223,14 +224,19 @@ def spectrum(weight: Tensor) -> dict[str, Any]:
     }
 
 
+def roles_where(model: Model, where: str | None = None) -> list[str]:
+    """The matrices whose role matches, those of the blocks without `where`. Raises ReparamError where none does."""
+    (meant,) = Recipe.parse({"rules": [{"where": where}]}).rules  # a glob means here what it means in a recipe
+    roles = [role for role, one in model.matrices.items() if meant.matches(role, one.compressed_by_default)]
+    if not roles:
+        raise ReparamError(f"No matrix matches {quoted(where)}.", roles_told(model.matrices))
+    return roles
+
+
 def spectra_of(setting: Setting, where: str | None = None) -> dict[str, Any]:
     """The spectra of the matrices whose role matches (blocks without `where`), before and, where changed, after."""
-    (meant,) = Recipe.parse({"rules": [{"where": where}]}).rules  # a glob means here what it means in a recipe
-    roles = [role for role, one in setting.model.matrices.items() if meant.matches(role, one.compressed_by_default)]
-    if not roles:
-        raise ReparamError(f"No matrix matches {quoted(where)}.", roles_told(setting.model.matrices))
     found = []
-    for role in roles:
+    for role in roles_where(setting.model, where):
         after = spectrum(setting.forms[role].dense()) if role in setting.forms else None
         found.append({"role": role, **spectrum(setting.model.weight(role)), "after": after})
     return {"model": setting.model.name, "recipe": setting.recipe.as_json(), "matrices": found}
