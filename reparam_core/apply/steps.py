@@ -33,7 +33,7 @@ class Work:
 
     def statistics(self, step: Step, role: str) -> Statistics | None:
         """Of the role's inputs, where the step reads them. Raises ReparamError where there are none."""
-        if not step.method.needs:
+        if not step.needs:
             return None
         found = self.known.get(step.statistics, {}).get(role)
         if found is None:

@@ -15,7 +15,7 @@ import torch
 
 from reparam_core.apply import Applying, Setting, applying, base, calibration_of
 from reparam_core.data import is_labelled, refuse_overlap
-from reparam_core.jobs.stepping import stepping
+from reparam_core.jobs.stepping import aside, stepping
 from reparam_core.measure.changes import Claim, bytes_by_kind, changes, claims
 from reparam_core.measure.evaluation import ANSWERS, DEFAULT_SOURCES, Evaluation, evaluation
 from reparam_core.measure.generation import said
@@ -324,7 +324,7 @@ def detailed(model: Model, recipe: str) -> Iterator[Details]:
     for times in _latencies(setting):
         yield (found := replace(found, latency=times, claims=claims(setting, times)) if times else found)
     yield (found := replace(found, timed=found.latency is not None))
-    for reports in task_steps(setting):
+    for reports in aside(task_steps(setting)):
         yield (found := replace(found, tasks=reports))
     store().put(name, asdict(found) | {"seen": time.time()}, model=model.sha256, recipe=parsed.canonical)
 
@@ -361,7 +361,7 @@ def conversed(
 def swept(model: Model, recipes: Sequence[str], sources: Sequence[str]) -> Iterator[tuple[int, int]]:
     """Measure many settings into the store; yields how many are done, of how many."""
     for index, recipe in enumerate(recipes):
-        for _ in explored(model, recipe, sources):
+        for _ in aside(explored(model, recipe, sources)):
             yield index, len(recipes)
     yield len(recipes), len(recipes)
 

@@ -1,12 +1,12 @@
-"""A recipe applied inside a job: between matrices others may overtake, or the job be abandoned."""
+"""Steps of a job: a recipe applied so that others may overtake between matrices, and work that leaves a core to others."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterator
 from typing import TypeVar
 
-from reparam_core.apply import Applying, Returning, Setting
+from reparam_core.apply import Applying, Returning, Setting, single_threaded
 
 T = TypeVar("T")
 PAUSE = 0.05  # seconds of work after which others may have the machine
@@ -20,3 +20,14 @@ def stepping(work: Applying, tell: Callable[[float, str], T]) -> Generator[T, No
             yield tell(share, what)
             paused = time.perf_counter()
     return steps.value
+
+
+def aside(steps: Iterator[T]) -> Iterator[T]:
+    """The same steps on one thread: a browser that draws meanwhile keeps a core, and a step never waits for one."""
+    while True:
+        with single_threaded():
+            try:
+                found = next(steps)
+            except StopIteration:
+                return
+        yield found
