@@ -22,6 +22,7 @@ page = st.navigation(
     [
         st.Page("pages/trade_offs.py", title="Trade-offs", icon=":material/tune:", default=True),
         st.Page("pages/spectra.py", title="Spectra", icon=":material/show_chart:"),
+        st.Page("pages/sensitivity.py", title="Sensitivity", icon=":material/grid_view:"),
         st.Page("pages/attention.py", title="Attention", icon=":material/grid_on:"),
     ]
 )

@@ -9,6 +9,7 @@ from pages.components.address import read_address, say_misread
 from pages.components.controls import pick_model, pick_recipe, pick_sources, take_own_source
 from pages.components.history import KEPT, load_recipe, undo_and_redo
 from pages.components.live import ask, failed, live
+from pages.components.matrix import pick_matrix
 from pages.components.spectra_views import View, all_layers, alternating, one_matrix, sentence
 from reparam_core import ReparamError
 from reparam_core.jobs import (
@@ -23,11 +24,7 @@ from reparam_core.jobs import (
     seen_roles,
 )
 from reparam_core.jobs.evaluator import Lane
-from reparam_core.measure.spectra import (
-    break_even,
-    by_kind,
-    kind_and_layer,
-)
+from reparam_core.measure.spectra import break_even
 from reparam_core.models import Model
 
 MEANING = (
@@ -37,34 +34,6 @@ MEANING = (
     r"brackets the 95 % interval of the difference, paired bootstrap."
 )
 VIEWS = ("One matrix", "All layers", "Alternating least squares")
-
-
-def pick_matrix(model: Model) -> str:
-    """Which matrix, by kind and layer; its role is what the address holds."""
-    roles = seen_roles(model)
-    role = st.session_state.get("role") or st.query_params.get("role")
-    if role not in roles:
-        role = next((one for one in roles if model.matrices[one].compressed_by_default), roles[0])
-    st.session_state["role"] = role
-    if st.query_params.get("role") != role:  # each time it is set, a slider's newer place in the address is lost
-        st.query_params["role"] = role
-    kinds, (kind, layer) = by_kind(roles), kind_and_layer(role)
-    layers = [one for one in kinds[kind] if one is not None]
-    st.session_state["matrix_kind"] = kind
-    st.session_state["matrix_layer"] = layer or 0
-    left, right = st.columns([3, 2])
-    left.selectbox("Matrix", list(kinds), key="matrix_kind", on_change=_matrix_chosen, args=(kinds,),
-                   help="Which kind of matrix, by its role. Try mlp.down beside attention.q.")  # fmt: skip
-    right.number_input("Layer", min(layers, default=0), max(layers, default=0), key="matrix_layer", disabled=not layers,
-                       on_change=_matrix_chosen, args=(kinds,), help="The first layer is 0.")  # fmt: skip
-    return str(role)
-
-
-def _matrix_chosen(kinds: dict[str, dict[int | None, str]]) -> None:
-    """The matrix of the chosen kind in the chosen layer, or in the nearest that has one."""
-    layers = kinds[st.session_state["matrix_kind"]]
-    wanted = st.session_state["matrix_layer"]
-    st.session_state["role"] = layers[min(layers, key=lambda one: abs((one or 0) - wanted))]
 
 
 def pick_cut(full: int, even: int) -> int:
@@ -137,7 +106,7 @@ def page() -> None:
                                      label_visibility="collapsed", **KEPT) or VIEWS[0]  # fmt: skip
     matrix, cut_at, apply_it = st.columns([5, 2, 2], vertical_alignment="bottom")
     with matrix:
-        role = pick_matrix(model)
+        role = pick_matrix(model, seen_roles(model))
     shape = model.matrices[role].shape
     with cut_at:
         cut = pick_cut(min(shape), max(1, break_even(shape)))

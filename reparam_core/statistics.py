@@ -289,6 +289,11 @@ def _parted(given: tuple[Any, ...], named: dict[str, Any]) -> tuple[Tensor, tupl
     return rest.pop("hidden_states"), (), rest
 
 
+def block_paths(model: Model) -> dict[str, str]:
+    """layer → the module of its block, in the order of use."""
+    return {one.layer: one.path for one in _blocks(model)}
+
+
 def _blocks(model: Model) -> list[_Block]:
     """In the order of the modules: encoders before decoders."""
     found: dict[str, _Block] = {}

@@ -16,6 +16,7 @@ from reparam_core.jobs.exploring import (
     swept,
 )
 from reparam_core.jobs.loading import fetched, loader
+from reparam_core.jobs.sensitivity import Cell, Measured, Sensed, measured, read_of, sensed
 from reparam_core.jobs.spectra import (
     Compared,
     CutQuality,
@@ -37,6 +38,7 @@ from reparam_core.jobs.spectra import (
 __all__ = [
     "LARGE",
     "Attended",
+    "Cell",
     "Compared",
     "Comparison",
     "CutQuality",
@@ -44,9 +46,11 @@ __all__ = [
     "Evaluator",
     "Explored",
     "Layers",
+    "Measured",
     "Point",
     "Progress",
     "Reading",
+    "Sensed",
     "Side",
     "Ticket",
     "als_losses",
@@ -64,9 +68,12 @@ __all__ = [
     "fetched",
     "ladder",
     "loader",
+    "measured",
     "measured_so_far",
     "on_one_base",
     "progress_of",
+    "read_of",
     "seen_roles",
+    "sensed",
     "swept",
 ]

@@ -102,8 +102,8 @@ def test_an_overlap_names_the_page_s_own_controls(opened: Open) -> None:
 
 
 @pytest.mark.parametrize(("problem", "words"), [
-    ("'/home/me/.cache/x y/own/own-0a1b2c3d-my-notes.txt' is empty.", "“my notes” is empty."),
-    ("/tmp/own/own-0a1b2c3d-my-notes.csv is a running text.", "“my notes” is a running text."),
+    ("'/a place/own/own-0a1b2c3d-my-notes.txt' is empty.", "“my notes” is empty."),
+    ("/cache/own/own-0a1b2c3d-my-notes.csv is a running text.", "“my notes” is a running text."),
     ("own-0a1b2c3d-長い.csv has the label 'x'.", "“長い” has the label 'x'."),
     ("No matrix is called 'a*b*' [here](there) $x$.", r"No matrix is called 'a\*b\*' \[here\](there) \$x\$."),
 ])  # fmt: skip

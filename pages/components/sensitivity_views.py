@@ -1,0 +1,246 @@
+"""What the sensitivity page shows: the map, the recipes that follow from it, estimates against measurements, a curve."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import cached_property, partial
+
+import plotly.graph_objects as go
+import streamlit as st
+
+from pages.components.charts import chart, live_chart
+from pages.components.history import load_recipe
+from pages.components.words import source_words
+from reparam_core.figures.sensitivity import Cost, estimate_against_measured, loss_curve, loss_map
+from reparam_core.jobs import Explored, Measured, Point, Sensed, Ticket, read_of
+from reparam_core.measure.sensitivity import Part, agreement, everywhere, of_each, split, worst
+from reparam_core.measure.spectra import layered
+from reparam_core.models import Model
+from reparam_core.recipes import Calibration, Step
+
+EVERYWHERE, PROTECTED, SPLIT = "The same everywhere", "Protect the worst", "Split the budget by loss"
+
+
+@dataclass
+class View:
+    """What the page looks at: the controls' state, and its jobs."""
+
+    model: Model
+    step: Step
+    text: Calibration
+    sources: list[str]  # what is scored: one, or none
+    role: str
+    spared: int
+    estimates: Ticket
+    proposed: dict[str, Ticket] = field(default_factory=dict)  # proposal → its joint measurement
+    cells: list[Ticket] = field(default_factory=list)  # of this matrix, of all
+
+    @property
+    def known(self) -> Sensed:
+        """The estimates so far."""
+        return self.estimates.latest or Sensed()
+
+    @property
+    def tickets(self) -> list[Ticket]:
+        """Whatever may still bring something."""
+        return [*self.proposed.values(), *self.cells]
+
+    @property
+    def measured(self) -> dict[tuple[Step, str], Measured]:
+        """Every cell that was measured."""
+        return {cell: one for ticket in self.cells for cell, one in (ticket.latest or {}).items()}
+
+    def cost(self, step: Step, role: str) -> Cost:
+        """Measured where it is, else the estimate."""
+        part, found = self.known.parts[step][role], self.measured.get((step, role))
+        share = part.bytes / self.known.whole[role]
+        if found is None:
+            return Cost(role, part.loss, share=share)
+        return Cost(role, found.loss, found.low, found.high, True, share)
+
+    @property
+    def costs(self) -> dict[str, Cost]:
+        """Of every matrix at the chosen setting."""
+        return {role: self.cost(self.step, role) for role in self.known.parts.get(self.step, {})}
+
+    @cached_property
+    def chosen(self) -> dict[str, dict[str, Step | None]]:
+        """Proposal → what each matrix gets: by the estimates, so that a measured cell does not change what is measured jointly."""
+        losses, spared = self.known.losses(self.step), worst(self.known.losses(self.step), self.spared)
+        same: dict[str, Step | None] = dict.fromkeys(losses, self.step)
+        options = {role: [(None, Part(0.0, self.known.whole[role])),
+                          *((step, parts[role]) for step, parts in self.known.parts.items())] for role in losses}  # fmt: skip
+        budget = sum(part.bytes for part in self.known.parts[self.step].values())
+        return {EVERYWHERE: same, PROTECTED: same | dict.fromkeys(spared, None), SPLIT: split(options, budget)}
+
+    @cached_property
+    def recipes(self) -> dict[str, str]:
+        """Proposal → its recipe."""
+        spared = [role for role, step in self.chosen[PROTECTED].items() if step is None]
+        return {EVERYWHERE: everywhere(self.text, self.step).canonical,
+                PROTECTED: everywhere(self.text, self.step, spared).canonical,
+                SPLIT: of_each(self.text, self.chosen[SPLIT]).canonical}  # fmt: skip
+
+    def predicted(self, name: str) -> float:
+        """The sum of the parts: what each matrix of a proposal costs alone."""
+        return sum(self.cost(step, role).loss for role, step in self.chosen[name].items() if step is not None)
+
+    def bytes_of(self, name: str) -> float:
+        """Bytes of the matrices, against those that they have as they are."""
+        kept = sum(self.known.parts[step][role].bytes if step else self.known.whole[role]
+                   for role, step in self.chosen[name].items())  # fmt: skip
+        return kept / sum(self.known.whole[role] for role in self.chosen[name])
+
+    def joint(self, name: str) -> Point | None:
+        """What the proposal was measured to cost, all its matrices together."""
+        found: Explored | None = self.proposed[name].latest if name in self.proposed else None
+        return next(iter(found.points.values()), None) if found else None
+
+    @property
+    def provenance(self) -> str:
+        """Where the numbers come from."""
+        read = read_of(self.model, self.text)
+        scored = next((one.tokens for one in self.measured.values()), None)
+        told = f"measured on {scored:,} tokens of {source_words(self.sources[0])}" if scored else "nothing measured yet"
+        return (f"{self.model.name} · {self.step.short()} on one matrix at a time · estimates from {read.ids.shape[0]} × {read.ids.shape[1]} "
+                f"tokens of {source_words(self.text.text)}; {told} · Reparam Explorer")  # fmt: skip
+
+
+def added(loss: float, low: float | None = None, high: float | None = None) -> str:
+    """`+0.012 (+0.009 to +0.015)`."""
+    interval = f" ({low:+.2g} to {high:+.2g})" if low is not None and high is not None else ""
+    return f"{loss:+.2g}{interval}".replace("-", "−")
+
+
+def sentence(view: View) -> str:
+    """Which matrix costs most, and what all of them cost together."""
+    costs = view.costs
+    if not costs:
+        return "No matrix of this model has gradients over the calibration text."
+    dearest = max(costs.values(), key=lambda one: one.loss)
+    told = (f"{view.model.name} with one matrix at a time at {view.step.setting.told()} ({view.step.method.name}): {dearest.name} costs most, "
+            f"{dearest.told()}; all together are predicted to add {added(view.predicted(EVERYWHERE))} nats a token")  # fmt: skip
+    joint = view.joint(EVERYWHERE)
+    return f"{told}, measured {joint_words(joint)}." if joint else f"{told} …"
+
+
+def joint_words(point: Point) -> str:
+    """`+0.31 (+0.28 to +0.33)`; an estimate is called so."""
+    if not point.final:
+        return f"{added(point.delta_nll)} (so far)"
+    return added(point.delta_nll, *(point.nll_interval or (None, None)))
+
+
+def estimating(view: View) -> None:
+    """How far the estimates are; the map as soon as it is there."""
+    known = view.known
+    waiting = "Waiting for the machine" if view.estimates.state == "waiting" else "Estimating"
+    st.progress(known.share, f"{known.doing or waiting} …")
+    if view.costs:
+        chart(heat_map(view), "sensitivity-estimates")
+
+
+def charts(view: View, every: float, between: Callable[[], None]) -> None:
+    """The map, what stands between, then estimates against measurements beside the matrix's curve."""
+    name = f"sensitivity-{view.role}"  # another matrix, another chart: a click that is kept must not come back
+    live_chart(lambda: _after_a_click(heat_map, view), name, *view.cells, every=every,
+               on_select=partial(_clicked, name), selection_mode="points", beside=lambda: _progress(view))  # fmt: skip
+    between()
+    left, right = st.columns(2)
+    with left:
+        if view.sources:
+            other = f"agreement-{view.role}"
+            live_chart(lambda: _after_a_click(against, view), other, *view.cells, every=every,
+                       on_select=partial(_clicked, other), selection_mode="points")  # fmt: skip
+        else:
+            st.caption("This model has no head to score: its estimates are all there is.")
+    with right:
+        live_chart(lambda: curve(view), "curve", *view.cells, every=every)
+
+
+def _progress(view: View) -> None:
+    """How many cells of the map are measured."""
+    count = sum(one.measured for one in view.costs.values())
+    st.caption(
+        f"A dot: measured ({count} of {len(view.costs)}); without: estimate. A click on a cell selects its matrix."
+    )
+
+
+def _after_a_click(draw: Callable[[View], go.Figure | None], view: View) -> go.Figure | None:
+    if st.session_state.pop("picked", False):
+        st.rerun()  # what was picked in this fragment moves the controls outside it
+    return draw(view)
+
+
+def _clicked(name: str) -> None:
+    """A click on a cell selects its matrix."""
+    chosen = st.session_state[f"chart-{name}"]["selection"]["points"]
+    if chosen and chosen[0].get("customdata"):
+        st.session_state.update(role=str(chosen[0]["customdata"][0]), picked=True)
+
+
+def heat_map(view: View) -> go.Figure:
+    """Every matrix at the chosen setting."""
+    roles, kinds, layers = layered(view.known.whole)
+    return loss_map(view.costs, roles, kinds, layers, view.role, view.step.setting.told(), view.provenance)
+
+
+def against(view: View) -> go.Figure | None:
+    """Every measured cell against its estimate; their rank correlation from eight cells on."""
+    found = view.measured
+    pairs = [
+        (Cost(role, view.known.parts[step][role].loss), view.cost(step, role))
+        for step, role in found
+        if step == view.step
+    ]
+    if not pairs:
+        return None
+    agreed = agreement(view.known.losses(view.step), {estimate.name: cost.loss for estimate, cost in pairs})
+    return estimate_against_measured(pairs, view.role, agreed.correlation if agreed else None, view.step.axis, view.provenance)  # fmt: skip
+
+
+def curve(view: View) -> go.Figure | None:
+    """The selected matrix over positions."""
+    parts = {step: found[view.role] for step, found in view.known.parts.items() if view.role in found}
+    if not parts:
+        return None
+    whole = view.known.whole[view.role]
+    estimates = [Cost(step.setting.short(), part.loss, share=part.bytes / whole) for step, part in parts.items()]
+    found = {step: one for (step, role), one in view.measured.items() if role == view.role and step in parts}
+    costs = [
+        Cost(step.setting.short(), one.loss, one.low, one.high, True, parts[step].bytes / whole)
+        for step, one in found.items()
+    ]
+    return loss_curve(estimates, costs, view.role, view.step.setting.short(), view.step.axis, view.provenance)
+
+
+def proposals(view: View) -> None:
+    """Three recipes side by side: bytes, the sum of the parts, the joint measurement, and the way to Trade-offs."""
+    for column, name in zip(st.columns(3), view.recipes, strict=True):
+        with column, st.container(border=True):
+            title = f"{name} {view.spared}" if name == PROTECTED else name
+            st.markdown(f"**{title}** · {view.bytes_of(name):.2f}× the bytes of the matrices")
+            joint = view.joint(name)
+            measured = (
+                f"measured {joint_words(joint)}" if joint else "measuring …" if view.sources else "no head to score"
+            )
+            st.caption(
+                f"Predicted, the sum of the parts: {added(view.predicted(name))} nats a token; together {measured}."
+            )
+            st.button("To Trade-offs", icon=":material/arrow_forward:", key=f"take-{name}", on_click=_take, args=(view.recipes[name],),
+                      width="stretch", help=HELP[name])  # fmt: skip
+    if st.session_state.pop("taken", False):
+        st.switch_page("pages/trade_offs.py", query_params={})
+
+
+def _take(recipe: str) -> None:
+    load_recipe(recipe)
+    st.session_state["taken"] = True
+
+
+HELP = {
+    EVERYWHERE: "Every matrix of the blocks at this setting.",
+    PROTECTED: "The same, but the matrices that are estimated to cost most stay as they are.",
+    SPLIT: "A setting of its own for each matrix, of those on the curve: the least sum of estimates at the same bytes.",
+}

@@ -1,0 +1,131 @@
+"""Sensitivity: what compressing each matrix alone costs, and recipes that follow from it."""
+
+from functools import partial
+from typing import Any
+
+import streamlit as st
+
+from pages.components.address import read_address, say_misread
+from pages.components.calibration import pick_calibration
+from pages.components.controls import pick_model, pick_sources, take_own_source
+from pages.components.history import KEPT, ROW, groups_of
+from pages.components.live import ask, failed, live
+from pages.components.matrix import pick_matrix
+from pages.components.sensitivity_views import View, charts, estimating, proposals, sentence
+from reparam_core import ReparamError
+from reparam_core.jobs import explored, measured, sensed
+from reparam_core.measure.sensitivity import suited
+from reparam_core.models import Model
+from reparam_core.recipes import Calibration, Step
+from reparam_core.registry import AXES, methods
+
+MEANING = (
+    r"Each cell: the loss that compressing this one matrix adds, in nats a token. The estimate is "
+    r"$\tfrac12\sum_o\frac{F_o}{\operatorname{tr}G}\,\delta_o G\,\delta_o^\top$ with the change $\delta_o$ of row $o$, the Gram "
+    r"matrix $G$ of its inputs and the Fisher information $F_o$ of the row, from one backward pass a sequence of the calibration text. "
+    r"Cells are then measured one by one, largest estimate first; a dot marks them."
+)
+DEFAULTS = {"rank": "svd", "sparsity": "magnitude", "bits": "rtn"}
+SPANS = {"rank": (5, 95, 50, "% of full rank"), "sparsity": (5, 95, 50, "% zeros")}
+EVERY = 1.5  # seconds from one drawing to the next: cells come one by one
+
+
+def pick_step() -> Step:
+    """Axis, method and setting: what each matrix is compressed by."""
+    which, how, at, group = st.columns([3, 3, 4, 2], vertical_alignment="bottom")
+    axis = which.segmented_control("Axis", AXES, default="bits", required=True, key="sensed_axis",
+                                   help="What each matrix alone is made smaller by.", **KEPT) or "bits"  # fmt: skip
+    known = {name: kind for name, kind in methods(axis).items() if suited(kind)}
+    method = how.selectbox("Method", list(known), list(known).index(DEFAULTS[axis]), key=f"sensed_{axis}_method",
+                           help="; ".join(f"{name} {one.summary}" for name, one in known.items()), **KEPT)  # fmt: skip
+    with at:
+        setting = _share(axis) if axis in SPANS else _bits(known[method].widths)
+    if axis == "bits":
+        with group:
+            setting |= _group(groups_of(known[method]))
+    return Step.parse(axis, {"method": method, **setting})
+
+
+def _share(axis: str) -> dict[str, Any]:
+    low, high, usual, unit = SPANS[axis]
+    found = st.slider(f"{axis.capitalize()}, {unit}", low, high, usual, key=f"sensed_{axis}",
+                      help="The map shows this setting; the curve of a matrix others beside it.", **KEPT)  # fmt: skip
+    return {"keep" if axis == "rank" else "fraction": found / 100}
+
+
+def _bits(widths: tuple[int, ...]) -> dict[str, Any]:
+    if len(widths) == 1:
+        st.caption(f"This method has one width: {widths[0]} bits.")
+        return {"bits": widths[0]}
+    if st.session_state.get("sensed_bits") not in (None, *widths):
+        del st.session_state["sensed_bits"]
+    usual = 3 if 3 in widths else widths[0]
+    return {"bits": int(st.select_slider("Bits", widths, usual, key="sensed_bits",
+                                         help="The map shows this width; the curve of a matrix others beside it.", **KEPT))}  # fmt: skip
+
+
+def _group(groups: list[Any]) -> dict[str, Any]:
+    if len(groups) < 2:
+        return {} if not groups or groups[0] == ROW else {"group": groups[0]}
+    if st.session_state.get("sensed_group") not in (None, *groups):
+        del st.session_state["sensed_group"]
+    usual = groups.index(64) if 64 in groups else 0
+    found = st.selectbox("Group", groups, usual, key="sensed_group", help="Numbers that share a grid.", **KEPT)
+    return {} if found == ROW else {"group": found}
+
+
+def look(model: Model, step: Step, text: Calibration, sources: list[str], role: str, spared: int) -> View:
+    """The jobs: all estimates; then what follows from them, measured: the proposals, this matrix, every cell."""
+    wanted = (model.name, step, text)
+    estimates = ask("sensed", wanted, lambda: sensed(model, step, text))
+    view = View(model, step, text, sources[:1], role, spared, estimates)
+    if estimates.pending or estimates.error is not None or not sources:
+        return view
+    source = sources[0]
+    view.proposed.update({name: ask(f"joint-{index}", (model.name, recipe, source), partial(explored, model, recipe, [source]))
+                          for index, (name, recipe) in enumerate(view.recipes.items())})  # fmt: skip
+    view.cells.append(ask("matrix", (*wanted, source, role), lambda: measured(model, step, text, source, role)))
+    view.cells.append(ask("cells", (*wanted, source), lambda: measured(model, step, text, source), "background"))
+    return view
+
+
+def say(view: View) -> None:
+    """The sentence, with what the figures mean behind its question mark."""
+    st.markdown(f"#### {sentence(view)}", help=MEANING)
+
+
+def page() -> None:
+    """Controls → jobs → map, proposals, charts."""
+    read_address()
+    take_own_source()
+    title, matrix, worst = st.columns([3, 5, 2], vertical_alignment="bottom")
+    title.title("Sensitivity")
+    told = st.container()
+    model = pick_model()
+    sources = pick_sources(model)
+    text = Calibration(**pick_calibration(model))
+    roles = [role for role, one in model.matrices.items() if one.compressed_by_default]
+    with matrix:
+        role = pick_matrix(model, roles)
+    spared = worst.number_input("Protect the worst", 1, max(1, len(roles) - 1), min(4, max(1, len(roles) - 1)), key="sensed_spared",
+                                help="How many matrices the middle recipe leaves alone.", **KEPT)  # fmt: skip
+    step = pick_step()
+    with told:
+        say_misread()
+    view = look(model, step, text, sources, role, int(spared))
+    named = (("sensed", view.estimates), *((f"joint-{index}", one) for index, one in enumerate(view.proposed.values())),
+             *zip(("matrix", "cells"), view.cells, strict=False))  # fmt: skip
+    for name, ticket in named:
+        if failed(name, ticket):
+            break
+    if view.estimates.pending:
+        live(lambda: estimating(view), view.estimates, every=0.5)
+    elif view.estimates.error is None:
+        live(lambda: say(view), *view.tickets, every=EVERY)
+        charts(view, EVERY, lambda: live(lambda: proposals(view), *view.tickets, every=EVERY))
+
+
+try:
+    page()
+except ReparamError as error:
+    st.error(str(error))

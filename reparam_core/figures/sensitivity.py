@@ -1,0 +1,163 @@
+"""What each matrix costs alone: a map over layer and kind, estimates against measurements, and one matrix's curve."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import plotly.graph_objects as go
+
+from reparam_core.figures.theme import (
+    AXIS_COLOURS,
+    BASE,
+    INK,
+    RING,
+    log_axis,
+    room_for,
+    spoken,
+    spoken_ticks,
+    styled,
+)
+
+CELL = 32  # pixels of a row of the map
+DECADES = 3.0  # that colours tell apart, at most: what costs less is no worry
+LOSS = "added loss, nats a token"
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What one cell of the map, or one point of a chart, costs."""
+
+    name: str  # role, or the setting
+    loss: float  # nats a token above the base
+    low: float | None = None  # 95 % interval, where it was measured
+    high: float | None = None
+    measured: bool = False
+    share: float = math.nan  # bytes of the matrix against those that it has as it is
+
+    def told(self) -> str:
+        """`+0.012 (+0.009 to +0.015), measured`."""
+        interval = f" ({self.low:+.2g} to {self.high:+.2g})" if self.low is not None and self.high is not None else ""
+        return f"{self.loss:+.2g}{interval}, {'measured' if self.measured else 'estimate'}".replace("-", "−")
+
+
+def loss_map(costs: Mapping[str, Cost], roles: Sequence[Sequence[str]], kinds: Sequence[str], layers: Sequence[int],
+             chosen: str, setting: str, provenance: str) -> go.Figure:  # fmt: skip
+    """Role → cost, coloured by its logarithm; what was measured has a dot. Each cell carries its role for a click."""
+    table = np.array([[costs[role].loss if role in costs else math.nan for role in row] for row in roles], dtype=float)
+    high = max(float(np.nanmax(table, initial=0.0)), 1e-9)
+    low = (
+        max(float(np.nanmin(table, initial=math.inf, where=table > 0)), high / 10**DECADES)
+        if (table > 0).any()
+        else high / 10
+    )
+    low = min(low, high / 2)
+    ticks = spoken_ticks(low, high, 5)
+    figure = go.Figure(go.Heatmap(
+        z=np.log10(np.clip(table, low, high)), x=list(layers), y=list(kinds), xgap=1, ygap=1, hoverinfo="skip",
+        colorscale="Cividis", zmin=math.log10(low), zmax=math.log10(high),
+        colorbar={"thickness": 12, "tickvals": [math.log10(one) for one in ticks], "ticktext": [spoken(one) for one in ticks],
+                  "title": {"text": LOSS, "side": "right"}}))  # fmt: skip
+    cells = [(layer, kind, costs[role]) for row, kind in enumerate(kinds) for column, layer in enumerate(layers)
+             if (role := roles[row][column]) in costs]  # fmt: skip
+    for measured, marker in ((False, {"size": 24, "symbol": "square", "opacity": 0}),
+                             (True, {"size": 7, "symbol": "circle", "color": "white", "opacity": 1,
+                                     "line": {"color": "black", "width": 1}})):  # fmt: skip
+        mine = [one for one in cells if one[2].measured or not measured]
+        same = {"marker": {"opacity": marker["opacity"]}}
+        figure.add_scatter(
+            x=[one[0] for one in mine], y=[one[1] for one in mine], mode="markers", marker=marker, selected=same, unselected=same,
+            customdata=[[cost.name, cost.told()] for _, _, cost in mine],
+            hovertemplate="%{customdata[0]}<br>" + LOSS + " %{customdata[1]}<br><i>click to look at it</i><extra></extra>",
+        )  # fmt: skip
+    _ring(figure, roles, layers, chosen)
+    figure.update_yaxes(autorange="reversed", type="category", showgrid=False)
+    figure.update_xaxes(title="layer", dtick=1 if len(layers) <= 16 else 2, showgrid=False, range=[layers[0] - 0.5, layers[-1] + 0.5])  # fmt: skip
+    figure.update_layout(hoverdistance=60)
+    return styled(figure, _worst_told(costs, setting), provenance, height=CELL * len(kinds) + 120, wide=True, left=room_for(kinds))  # fmt: skip
+
+
+def _ring(figure: go.Figure, roles: Sequence[Sequence[str]], layers: Sequence[int], chosen: str) -> None:
+    for row, names in enumerate(roles):
+        if chosen in names:
+            x = layers[list(names).index(chosen)]
+            figure.add_shape(type="rect", x0=x - 0.5, x1=x + 0.5, y0=row - 0.5, y1=row + 0.5, line={"color": RING, "width": 3})  # fmt: skip
+
+
+def _worst_told(costs: Mapping[str, Cost], setting: str) -> str:
+    """Which matrix costs most, and how much of all it is."""
+    if not costs:
+        return f"Each matrix alone at {setting}"
+    worst, every = max(costs.values(), key=lambda one: one.loss), sum(max(0.0, one.loss) for one in costs.values())
+    share = f", {worst.loss / every:.0%} of the sum over {len(costs)} matrices" if every > 0 else ""
+    return f"Each matrix alone at {setting}: {worst.name} costs most, {worst.told()}{share}"
+
+
+def estimate_against_measured(pairs: Sequence[tuple[Cost, Cost]], chosen: str, correlation: float | None, axis: str,
+                              provenance: str) -> go.Figure:  # fmt: skip
+    """Every measured cell: its estimate across, its measurement up, both on one log scale with the diagonal.
+
+    What was measured as no loss at all stands on the floor.
+    """
+    every = [one.loss for pair in pairs for one in pair if one.loss > 0] or [1e-4, 1e-2]
+    low, high = max(min(every), max(every) / 10**4) / 1.6, max(every) * 1.6
+    figure = go.Figure()
+    figure.add_shape(type="line", x0=low, y0=low, x1=high, y1=high, line={"color": BASE, "width": 1.5, "dash": "dash"})
+    x, y = ([min(max(pair[side].loss, low), high) for pair in pairs] for side in (0, 1))
+    bars = [(max(one.high or one.loss, low), max(one.low or one.loss, low)) for _, one in pairs]
+    known = all(one.high is not None for _, one in pairs)
+    error = {"type": "data", "symmetric": False, "array": [max(0.0, top - at) for (top, _), at in zip(bars, y, strict=True)],
+             "arrayminus": [max(0.0, at - end) for (_, end), at in zip(bars, y, strict=True)], "width": 0, "thickness": 1}  # fmt: skip
+    figure.add_scatter(
+        x=x, y=y, mode="markers", error_y=error if known else None,
+        marker={"size": 8, "color": AXIS_COLOURS[axis], "symbol": ["circle" if one.loss > low else "triangle-down" for _, one in pairs],
+                "line": {"width": [2.5 if one.name == chosen else 0 for _, one in pairs], "color": RING}},
+        customdata=[[estimate.name, estimate.told(), found.told()] for estimate, found in pairs],
+        hovertemplate="%{customdata[0]}<br>%{customdata[1]}<br>%{customdata[2]}<br><i>click to look at it</i><extra></extra>",
+    )  # fmt: skip
+    figure.update_xaxes(title=f"estimate: {LOSS}", **log_axis(low, high, 5))
+    figure.update_yaxes(title="measured", **log_axis(low, high, 5))
+    told = f"{len(pairs)} cell{'' if len(pairs) == 1 else 's'} measured"
+    title = (
+        told
+        if correlation is None
+        else f"Estimates rank the cells with a correlation of {correlation:.2f} (Spearman, {told})"
+    )
+    return styled(figure, title, provenance, height=360)
+
+
+def loss_curve(estimates: Sequence[Cost], measured: Sequence[Cost], name: str, current: str, axis: str,
+               provenance: str) -> go.Figure:  # fmt: skip
+    """One matrix over positions: the share of its bytes across, what it costs up; estimates hollow, measurements filled."""
+    figure, colour = go.Figure(), AXIS_COLOURS[axis]
+    every = [one.loss for one in (*estimates, *measured) if one.loss > 0] or [1e-4, 1e-2]
+    low, high = max(min(every), max(every) / 10**5) / 2, max(every) * 2
+    for costs, hollow in ((estimates, True), (measured, False)):
+        known = sorted(costs, key=lambda one: one.share)
+        y = [min(max(one.loss, low), high) for one in known]
+        figure.add_scatter(
+            x=[one.share for one in known], y=y, mode="lines+markers", error_y=None if hollow else _bars(known, y, low),
+            line={"color": colour, "width": 1.5 if hollow else 2.5, "dash": "dash" if hollow else "solid"},
+            marker={"size": 9, "symbol": "circle-open" if hollow else "circle", "color": colour},
+            customdata=[[one.name, one.told()] for one in known],
+            hovertemplate="%{customdata[0]}: %{customdata[1]}<extra></extra>",
+        )  # fmt: skip
+    for one in estimates:
+        here = one.name == current
+        figure.add_annotation(x=one.share, y=1, yref="paper", text=one.name, showarrow=False, yanchor="bottom", textangle=0,
+                              font={"size": 11, "color": INK, "weight": 700 if here else 400})  # fmt: skip
+        if here:
+            figure.add_shape(type="line", x0=one.share, x1=one.share, y0=0, y1=1, yref="paper", line={"color": RING, "width": 2})  # fmt: skip
+    figure.update_xaxes(title="bytes of the matrix, against what it has", tickformat=".2~f")
+    figure.update_yaxes(title=LOSS, **log_axis(low, high, 5))
+    return styled(figure, f"{name}: estimates hollow, measurements filled", provenance, height=360, above=18)
+
+
+def _bars(costs: Sequence[Cost], y: Sequence[float], floor: float) -> dict[str, object] | None:
+    if any(one.low is None or one.high is None for one in costs):
+        return None
+    top = [max(0.0, (one.high or 0.0) - at) for one, at in zip(costs, y, strict=True)]
+    end = [max(0.0, at - max(one.low or 0.0, floor)) for one, at in zip(costs, y, strict=True)]
+    return {"type": "data", "symmetric": False, "array": top, "arrayminus": end, "width": 0}

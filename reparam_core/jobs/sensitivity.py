@@ -1,0 +1,170 @@
+"""What the sensitivity page asks of the evaluator: estimates of every cell, then cells measured one by one."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+
+from reparam_core.apply import Returning, applying, base
+from reparam_core.data import Sequences, calibration, refuse_overlap
+from reparam_core.gradients import with_gradients
+from reparam_core.jobs.exploring import asked_of, exploring_dtype
+from reparam_core.jobs.stepping import stepping
+from reparam_core.measure.quality import Quality
+from reparam_core.measure.sensitivity import Behind, Part, alone, everywhere, positions, second_order
+from reparam_core.models import Model
+from reparam_core.parametrizations import Statistics
+from reparam_core.recipes import Calibration, Recipe, Step
+from reparam_core.statistics import Gathering, one_shot
+from reparam_core.store import key, store
+
+SEQUENCES, LENGTH = 16, 512  # of the calibration text that the estimates read: a backward pass is dear
+Cell = tuple[Step, str]  # a position, and the role of a matrix
+
+
+@dataclass(frozen=True)
+class Sensed:
+    """The estimates so far: what each matrix costs at each position, by itself."""
+
+    steps: Sequence[Step] = ()  # every position, mildest first
+    parts: Mapping[Step, Mapping[str, Part]] = field(default_factory=dict)
+    whole: Mapping[str, int] = field(default_factory=dict)  # role → bytes of the matrix as it is
+    doing: str = ""
+    share: float = 0.0
+
+    @property
+    def cells(self) -> dict[Cell, float]:
+        """Every estimate."""
+        return {(step, role): part.loss for step, parts in self.parts.items() for role, part in parts.items()}
+
+    def losses(self, step: Step) -> dict[str, float]:
+        """Role → what it is estimated to cost at this position."""
+        return {role: part.loss for role, part in self.parts.get(step, {}).items()}
+
+
+@dataclass(frozen=True)
+class Measured:
+    """One cell, measured: what compressing this matrix alone adds."""
+
+    loss: float  # nats a token above the base
+    low: float | None  # 95 % paired interval
+    high: float | None
+    tokens: int
+    final: bool = True
+
+
+def sensed(model: Model, step: Step, text: Calibration) -> Iterator[Sensed]:
+    """What compressing each matrix of the blocks alone is estimated to cost, at the step's setting and at others.
+
+    `text` is what data-aware steps are calibrated on; the estimates read less of the same.
+    """
+    steps = positions(step)
+    in_order = [step, *(one for one in steps if one != step)]
+    known: dict[Step, Mapping[str, Part]] = {}
+    so_far = Sensed(steps, {}, _whole(model))
+    read = read_of(model, text)
+    for index, one in enumerate(in_order):
+        name = key(sensitivity=model.sha256, step=one.as_json(), recipe=everywhere(text, one).canonical,
+                   read=read.provenance())  # fmt: skip
+        kept = store().get(name)
+        if kept is None:
+            told = replace(so_far, share=index / len(steps))
+            parts = yield from _estimated(model, everywhere(text, one), read, told)
+            store().put(name, {role: asdict(part) for role, part in parts.items()}, model="", recipe="")
+        else:
+            parts = {role: Part(**part) for role, part in kept.items()}
+        known[one] = parts
+        so_far = replace(so_far, parts=dict(known), share=(index + 1) / len(steps))
+        yield so_far
+
+
+def _whole(model: Model) -> dict[str, int]:
+    untouched = base(model)
+    return {role: untouched.form(role).nbytes for role, one in model.matrices.items() if one.compressed_by_default}
+
+
+def read_of(model: Model, text: Calibration) -> Sequences:
+    """What the estimates read: fewer and shorter sequences of what a recipe is calibrated on."""
+    return calibration(model, text.text, min(SEQUENCES, text.sequences), min(LENGTH, text.length), text.offset)
+
+
+def _estimated(
+    model: Model, recipe: Recipe, read: Sequences, so_far: Sensed
+) -> Generator[Sensed, None, dict[str, Part]]:
+    """Role → its part at this position; where it is known what the model's loss does to the matrix's rows."""
+    known = yield from _statistics(model, read, so_far)
+    setting = yield from stepping(applying(model, recipe), lambda share, what: replace(so_far, doing=what))
+    parts: dict[str, Part] = {}
+    for role, form in setting.forms.items():
+        if role in known and known[role].fisher is not None:
+            change = form.dense().float() - model.weight(role).float()
+            parts[role] = Part(second_order(change, known[role], len(read.ids)), form.nbytes)
+            yield replace(so_far, doing=f"Estimating {role}")
+    return parts
+
+
+def _statistics(model: Model, read: Sequences, so_far: Sensed) -> Generator[Sensed, None, dict[str, Statistics]]:
+    """What the text tells of every matrix of the blocks, its rows' gradients as well."""
+    roles = [role for role, one in model.matrices.items() if one.compressed_by_default]
+    known = yield from _gathered(one_shot(model, roles, read), so_far)
+    found = yield from _gathered(with_gradients(model, known, roles, read), so_far)
+    return found
+
+
+def _gathered(gathering: Gathering, so_far: Sensed) -> Generator[Sensed, None, dict[str, Statistics]]:
+    work = Returning(gathering)
+    for _share, what in work:
+        yield replace(so_far, doing=what)
+    return work.value
+
+
+def measured(
+    model: Model, step: Step, text: Calibration, source: str, role: str | None = None
+) -> Iterator[dict[Cell, Measured]]:
+    """Cells measured on the source, growing: of the step's own position first, largest estimate first; each is kept.
+
+    What was measured before comes at once. With a role only that matrix's cells.
+    """
+    estimates = yield from _all_of(sensed(model, step, text))
+    asked = asked_of(model, source)
+    refuse_overlap(read_of(model, text).ids, asked.read)
+    wanted = [cell for cell in estimates.cells if role in (None, cell[1])]
+    cells = sorted(wanted, key=lambda cell: (cell[0] != step, -estimates.cells[cell]))
+    names = {cell: _name(model, text, cell, asked.key) for cell in cells}
+    found = {cell: Measured(**kept) for cell in cells if (kept := store().get(names[cell]))}
+    yield dict(found)
+    behind = Behind(model, exploring_dtype(model), asked)
+    for cell in (one for one in cells if one not in found):
+        for _ in behind.reading():
+            yield dict(found)
+        work = applying(model, alone(text, cell[1], cell[0]), dtype=behind.dtype)
+        setting = yield from stepping(work, lambda _share, _what: dict(found))
+        found[cell] = yield from _measuring(behind.steps(setting), found)
+        store().put(names[cell], asdict(found[cell]), model="", recipe="")
+        yield dict(found)
+
+
+def _name(model: Model, text: Calibration, cell: Cell, asked: str) -> str:
+    own = alone(text, cell[1], cell[0]).canonical
+    return key(alone=model.sha256, recipe=own, asked=asked, dtype=str(exploring_dtype(model)))
+
+
+def _all_of(work: Iterator[Sensed]) -> Generator[dict[Cell, Measured], None, Sensed]:
+    found = Sensed()
+    for one in work:
+        found = one
+        yield {}
+    return found
+
+
+def _measuring(
+    steps: Iterator[Quality], so_far: Mapping[Cell, Measured]
+) -> Generator[dict[Cell, Measured], None, Measured]:
+    """A place to pause after every probe."""
+    last: list[Quality] = []
+    for one in steps:
+        last = [one]
+        yield dict(so_far)
+    (quality,) = last
+    low, high = quality.interval or (None, None)
+    return Measured(quality.nll - quality.base_nll, low, high, quality.tokens)

@@ -1,0 +1,243 @@
+"""What compressing one matrix alone costs: a second-order estimate of every cell, and its measurement behind what is unchanged."""
+
+from __future__ import annotations
+
+import heapq
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any, TypeVar
+
+import torch
+from scipy.stats import spearmanr
+from torch import Tensor, nn
+
+from reparam_core.apply import Setting, base
+from reparam_core.measure.evaluation import Evaluation
+from reparam_core.measure.quality import Quality, quality_steps
+from reparam_core.methods.base import Method
+from reparam_core.models import Model
+from reparam_core.models.model import structural_clone
+from reparam_core.parametrizations import Statistics
+from reparam_core.recipes import Calibration, Recipe, Step
+from reparam_core.roles import layer_of
+from reparam_core.statistics import block_paths
+
+K = TypeVar("K")
+Position = dict[str, Any]  # the fields of a setting, as a recipe writes them
+# Where a step is tried beside where it stands, mildest first.
+POSITIONS: dict[str, tuple[Position, ...]] = {
+    "rank": ({"keep": 0.75}, {"keep": 0.5}, {"keep": 0.375}, {"keep": 0.25}, {"keep": 0.125}),
+    "sparsity": ({"fraction": 0.3}, {"fraction": 0.5}, {"fraction": 0.6}, {"fraction": 0.7}, {"fraction": 0.8}),
+    "bits": ({"bits": 8}, {"bits": 6}, {"bits": 4}, {"bits": 3}, {"bits": 2}),
+}
+FEW = 8  # cells from which estimate and measurement are ranked against each other
+
+
+@dataclass(frozen=True)
+class Part:
+    """What one matrix at one position costs and saves."""
+
+    loss: float  # nats a token above the base, estimated
+    bytes: int
+
+
+def second_order(change: Tensor, statistics: Statistics, sequences: int) -> float:
+    """½ Σ_o (F_o / tr G) δ_o G δ_oᵀ: the loss that a change of the matrix's rows adds, in nats a token.
+
+    K-FAC's independence of inputs and gradients (Martens and Grosse, 2015): a token's part of row o's Hessian is
+    E[d_o²] E[x xᵀ]. A sequence's mean gradient of the row sums its tokens' parts, so that over S sequences of T tokens
+    F_o = Σ_s ‖g_so‖² is about S E[d_o²] tr(E[x xᵀ]) / T where the tokens' gradients are independent.
+    """
+    assert statistics.fisher is not None
+    gram = statistics.gram.float()
+    energy = float(gram.diagonal().sum(dtype=torch.float64))
+    if energy <= 0:
+        return 0.0
+    rows = ((change @ gram) * change).sum(1, dtype=torch.float64)
+    length = statistics.count / sequences
+    return float(0.5 * length / sequences * (statistics.fisher.double() * rows).sum() / energy)
+
+
+def suited(kind: type[Method]) -> bool:
+    """Does it look at one matrix at a time, so that each can be compressed alone?"""
+    return not kind.shrinks and kind().unit == "matrix"
+
+
+def positions(step: Step) -> list[Step]:
+    """The step where it stands, and where else it is tried: mildest first."""
+    own = step.as_json()
+    tried = [step, *(_moved(step, own, one) for one in POSITIONS[step.axis] if _has(step, one))]
+    return sorted(dict.fromkeys(tried), key=_mildness)
+
+
+def _moved(step: Step, own: Mapping[str, Any], position: Position) -> Step:
+    kept = {name: value for name, value in own.items() if name not in step.setting.choices}
+    return Step.parse(step.axis, kept | position)
+
+
+def _has(step: Step, position: Position) -> bool:
+    """Has the method a form of that width?"""
+    return position.get("bits") is None or position["bits"] in type(step.method).widths
+
+
+def _mildness(step: Step) -> tuple[float, str]:
+    setting = step.setting.model_dump()
+    known = {"rank": (("keep", -1), ("rank", -1), ("parameters", -1), ("energy", -1)),
+             "sparsity": (("fraction", 1), ("threshold", 1)), "bits": (("bits", -1),)}[step.axis]  # fmt: skip
+    level = next((sign * setting[name] for name, sign in known if setting.get(name) is not None), 0.0)
+    return level, step.short()
+
+
+def alone(calibration: Calibration, role: str, step: Step) -> Recipe:
+    """The recipe that does this to one matrix and nothing else."""
+    return _recipe(calibration, [{"where": role, step.axis: step.as_json()}])
+
+
+def everywhere(calibration: Calibration, step: Step, spared: Sequence[str] = ()) -> Recipe:
+    """The step on every matrix of the blocks but for those that are spared."""
+    rules: list[dict[str, Any]] = [{step.axis: step.as_json()}]
+    rules += [{"where": _glob(spared), step.axis: None}] if spared else []
+    return _recipe(calibration, rules)
+
+
+def of_each(calibration: Calibration, chosen: Mapping[str, Step | None]) -> Recipe:
+    """A step of its own for every matrix; None leaves it alone."""
+    steps = dict.fromkeys(step for step in chosen.values() if step is not None)
+    return _recipe(calibration, [{"where": _glob([role for role, one in chosen.items() if one == step]), step.axis: step.as_json()}
+                                 for step in steps])  # fmt: skip
+
+
+def _recipe(calibration: Calibration, rules: list[dict[str, Any]]) -> Recipe:
+    return Recipe.parse({"rules": rules, "calibration": calibration.model_dump()})
+
+
+def _glob(roles: Sequence[str]) -> str:
+    return roles[0] if len(roles) == 1 else f"{{{','.join(roles)}}}"
+
+
+def worst(losses: Mapping[str, float], count: int) -> list[str]:
+    """The matrices that cost most, dearest first."""
+    return heapq.nlargest(count, losses, key=lambda role: losses[role])
+
+
+def split(options: Mapping[str, Sequence[tuple[K, Part]]], budget: int) -> dict[str, K]:
+    """An option for each matrix: the least sum of losses in that many bytes, greedily.
+
+    Every matrix begins at its smallest; the next bytes go where they take most loss each. Of a matrix only the options on
+    the lower hull of loss over bytes are steps, so that gains fall and the greedy order is optimal but for the last step.
+    """
+    hulls = {role: _hull(found) for role, found in options.items()}
+    at = dict.fromkeys(hulls, 0)
+    left = budget - sum(hull[0][1].bytes for hull in hulls.values())
+    queue = [(-_gain(hull, 0), role) for role, hull in hulls.items() if len(hull) > 1]
+    heapq.heapify(queue)
+    while queue:
+        _, role = heapq.heappop(queue)
+        hull, here = hulls[role], at[role]
+        cost = hull[here + 1][1].bytes - hull[here][1].bytes
+        if cost > left:  # what is next best may be smaller
+            continue
+        left, at[role] = left - cost, here + 1
+        if here + 2 < len(hull):
+            heapq.heappush(queue, (-_gain(hull, here + 1), role))
+    return {role: hulls[role][at[role]][0] for role in options}
+
+
+def _gain(hull: Sequence[tuple[K, Part]], index: int) -> float:
+    """Loss a byte that the next step takes off."""
+    (_, own), (_, following) = hull[index], hull[index + 1]
+    return (own.loss - following.loss) / (following.bytes - own.bytes)
+
+
+def _hull(options: Sequence[tuple[K, Part]]) -> list[tuple[K, Part]]:
+    """By bytes, only what lies on the lower hull: each next one takes less loss a byte than the one before."""
+    found: list[tuple[K, Part]] = []
+    for one in sorted(options, key=lambda option: (option[1].bytes, option[1].loss)):
+        if found and one[1].loss >= found[-1][1].loss:
+            continue
+        while len(found) > 1 and _gain(found, len(found) - 2) <= _gain([found[-1], one], 0):
+            found.pop()
+        found.append(one)
+    return found
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """How well the estimates order the cells that were measured."""
+
+    correlation: float  # Spearman's
+    cells: int
+
+
+def agreement(estimated: Mapping[K, float], measured: Mapping[K, float]) -> Agreement | None:
+    """Of the cells that have both; None below eight, or where all are alike."""
+    both = [cell for cell in measured if cell in estimated]
+    if len(both) < FEW:
+        return None
+    found = float(spearmanr([estimated[cell] for cell in both], [measured[cell] for cell in both]).statistic)
+    return None if math.isnan(found) else Agreement(found, len(both))
+
+
+# Measured, behind what is unchanged
+
+
+class Behind:
+    """The base's hidden states before every block, so that a change is scored from its own block on."""
+
+    def __init__(self, model: Model, dtype: torch.dtype, asked: Evaluation) -> None:
+        self.model, self.dtype, self.asked = model, dtype, asked
+        self.module = base(model, dtype).module
+        self.paths = block_paths(model)  # layer → its block, in the order of use
+        self._answers: list[dict[str, Any]] = []  # a probe: block → what it answered
+
+    def reading(self) -> Iterator[float]:
+        """The base reads every probe once: yields which share is read."""
+        for probe in self.asked.probes[len(self._answers) :]:
+            yield len(self._answers) / len(self.asked.probes)
+            self._answers.append(self._read(probe.inputs))
+
+    def _read(self, inputs: Mapping[str, Any]) -> dict[str, Any]:
+        answers: dict[str, Any] = {}
+        watched = structural_clone(self.module)  # others read with the shared base
+        for path in self.paths.values():
+            block = watched.get_submodule(path)
+            block.register_forward_hook(lambda _module, _given, answer, path=path: answers.update({path: answer}))
+        with torch.inference_mode():
+            watched(**inputs)
+        return answers
+
+    def steps(self, setting: Setting) -> Iterator[Quality]:
+        """`quality_steps` of a setting that changes nothing before the first block of those that it names."""
+        layers = list(self.paths)
+        first = min((layers.index(layer_of(role)) for role in setting.forms if layer_of(role) in self.paths), default=0)
+        outside = any(layer_of(role) not in self.paths for role in setting.forms)
+        skipped = [] if outside else [self.paths[layer] for layer in layers[:first]]
+        resumed = replace(setting, module=_Resumed(setting.module, skipped, self.asked, self._answers))
+        yield from quality_steps(resumed, self.asked, kl_probes=0)
+
+
+class _Resumed(nn.Module):
+    """A setting's module that runs the blocks from the changed one on."""
+
+    def __init__(
+        self, module: nn.Module, skipped: Sequence[str], asked: Evaluation, answers: Sequence[Mapping[str, Any]]
+    ):
+        super().__init__()
+        self._module = structural_clone(module)
+        self._now: Mapping[str, Any] = {}  # what the base's blocks answered to the probe in hand
+        for path in skipped:
+            block: Any = self._module.get_submodule(path)
+            block.forward = partial(self._answer, path)  # a model may ask its blocks what kind they are: they stay
+        self._answers = {
+            id(next(iter(probe.inputs.values()))): own for probe, own in zip(asked.probes, answers, strict=True)
+        }
+
+    def _answer(self, path: str, *_given: Any, **_named: Any) -> Any:
+        return self._now[path]
+
+    def forward(self, **inputs: Any) -> Any:
+        """One of the evaluation's probes, which are told apart by being the very same tensors."""
+        self._now = self._answers[id(next(iter(inputs.values())))]
+        return self._module(**inputs)

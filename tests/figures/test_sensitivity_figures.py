@@ -1,0 +1,65 @@
+"""Pictures of sensitivity: finite data, findings as titles, provenance, and cells that carry their role."""
+
+import math
+
+import numpy as np
+import plotly.graph_objects as go
+import pytest
+
+from reparam_core.figures.sensitivity import Cost, estimate_against_measured, loss_curve, loss_map
+
+ROLES = [["layers.0.mlp.up", "layers.1.mlp.up"], ["", "layers.1.mlp.down"]]
+COSTS = {"layers.0.mlp.up": Cost("layers.0.mlp.up", 0.01), "layers.1.mlp.up": Cost("layers.1.mlp.up", -0.001, -0.002, 0.001, True),
+         "layers.1.mlp.down": Cost("layers.1.mlp.down", 0.03, 0.02, 0.04, True)}  # fmt: skip
+
+
+def title(figure: go.Figure) -> str:
+    """Finite numbers only, and provenance; the title in one line."""
+    for trace in figure.data:
+        for name in ("x", "y"):
+            assert all(math.isfinite(one) for one in getattr(trace, name) if isinstance(one, int | float | np.number))
+    assert figure.layout.meta["provenance"] == "from there"
+    return str(figure.layout.title.text).replace("<br>", " ")
+
+
+def test_the_map_names_what_costs_most_and_marks_what_was_measured() -> None:
+    figure = loss_map(COSTS, ROLES, ["mlp.up", "mlp.down"], [0, 1], "layers.1.mlp.down", "3 bits", "from there")
+    assert title(figure) == ("Each matrix alone at 3 bits: layers.1.mlp.down costs most, +0.03 (+0.02 to +0.04), measured, "
+                             "75% of the sum over 3 matrices")  # fmt: skip
+    cells, dots = ([one[0] for one in trace.customdata] for trace in figure.data[1:])
+    assert cells == list(COSTS)
+    assert dots == list(COSTS)[1:]
+    (ring,) = figure.layout.shapes
+    assert (ring.x0, ring.y0) == (0.5, 0.5)
+    heat = figure.data[0]
+    assert np.nanmin(heat.z) >= heat.zmin
+    assert np.nanmax(heat.z) == pytest.approx(heat.zmax) == pytest.approx(math.log10(0.03))
+
+
+@pytest.mark.parametrize("losses", [{}, {"layers.0.mlp.up": 0.0}, {"layers.0.mlp.up": -1e-3, "layers.1.mlp.up": -2e-3}, {"layers.0.mlp.up": 1e-9}])  # fmt: skip
+def test_a_map_of_nothing_or_no_loss_is_drawn(losses: dict[str, float]) -> None:
+    costs = {role: Cost(role, loss) for role, loss in losses.items()}
+    figure = loss_map(costs, ROLES, ["mlp.up", "mlp.down"], [0, 1], "", "3 bits", "from there")
+    assert title(figure).startswith("Each matrix alone at 3 bits")
+    assert figure.data[0].zmin < figure.data[0].zmax
+
+
+def test_estimates_stand_against_measurements() -> None:
+    pairs = [(Cost(role, abs(one.loss) * 1.5), one) for role, one in COSTS.items() if one.measured]
+    figure = estimate_against_measured(pairs, "layers.1.mlp.down", None, "bits", "from there")
+    assert title(figure) == "2 cells measured"
+    assert list(figure.data[0].marker.symbol) == ["triangle-down", "circle"]
+    figure = estimate_against_measured(pairs, "", 0.934, "bits", "from there")
+    assert title(figure) == "Estimates rank the cells with a correlation of 0.93 (Spearman, 2 cells measured)"
+
+
+def test_a_curve_is_hollow_where_it_is_estimated() -> None:
+    estimates = [Cost("4", 0.01, share=0.27), Cost("3", 0.05, share=0.2), Cost("2", 0.4, share=0.14)]
+    figure = loss_curve(
+        estimates, [Cost("3", 0.04, 0.03, 0.05, True, 0.2)], "layers.1.mlp.up", "3", "bits", "from there"
+    )
+    assert title(figure) == "layers.1.mlp.up: estimates hollow, measurements filled"
+    assert [trace.marker.symbol for trace in figure.data] == ["circle-open", "circle"]
+    assert list(figure.data[0].x) == [0.14, 0.2, 0.27]
+    assert {one.text for one in figure.layout.annotations} >= {"2", "3", "4"}
+    title(loss_curve([], [], "layers.1.mlp.up", "3", "bits", "from there"))
