@@ -37,10 +37,7 @@ def footers(page: AppTest) -> str:
 
 
 def test_only_what_reads_text_asks_on_which(opened: Open) -> None:
-    page = opened("trade_offs", sparsity="50", panel="Recipe · Python · command line", **FEW)
-    assert menu(page, "calibration_text") is None
-    next(one for one in page.selectbox if one.key == "sparsity_method").set_value("wanda")
-    page = settled(page.run())
+    page = opened("trade_offs", sparsity="50", sparsity_method="wanda", panel="Recipe · Python · command line", **FEW)
     assert "all blocks at 50 % zeros (wanda) takes" in sentence(page)
     assert recipe_of(page)["calibration"] == {"sequences": 16, "length": 128}
     assert "calibrated on 16 × 128 tokens of the mixture (in domain: addresses; out of it: moby-dick)" in footers(page)
@@ -51,7 +48,7 @@ def test_only_what_reads_text_asks_on_which(opened: Open) -> None:
     page.button(key="undo").click()
     page = settled(page.run())
     assert menu(page, "calibration_text").value == "mixture"
-    page.button(key="undo").click()
+    menu(page, "sparsity_method").set_value("magnitude")
     page = settled(page.run())
     assert menu(page, "calibration_text") is None
     assert "(magnitude)" in sentence(page)
@@ -127,8 +124,10 @@ def test_every_method_has_its_formula_its_source_and_numbers(opened: Open, name:
 
 def test_the_text_panel_waits_for_the_figures(opened: Open) -> None:
     """Two jobs that wait for one setting would each make it: an error is told once, and nothing is written."""
-    page = opened("trade_offs", recipe="svd:r300")
-    assert sum("full rank" in one.value for one in page.error) == 1
+    read = '"calibration": {"text": "moby-dick", "sequences": 4, "length": 64}'
+    page = opened("trade_offs", recipe=f'{{"rules": [{{"sparsity": {{"method": "wanda", "fraction": 0.5}}}}], {read}}}')
+    assert len(page.error) == 1
+    assert "Scored on" in page.error[0].value
     assert "text" not in page.session_state["asked"]
 
 
@@ -155,8 +154,8 @@ def test_time_left_is_expected_first_and_then_measured(monkeypatch: pytest.Monke
 def test_a_method_is_offered_what_it_takes(opened: Open) -> None:
     """Widths and groups of another method give way, so that no choice of a method is a mistake."""
     page = opened("trade_offs", bits="3", bits_symmetric="true", bits_group="64")
-    assert "3 bits in groups of 64 (rtn)" in sentence(page)
-    for name, told in (("mxfp4", "4 bits in groups of 32 (mxfp4)"), ("binary", "1 bits in groups of 32 (binary)")):
+    assert "3 bits in groups of 64, symmetric (rtn)" in sentence(page)
+    for name, told in (("mxfp4", "4 bits in groups of 32 (mxfp4)"), ("binary", "1 bit in groups of 32 (binary)")):
         next(one for one in page.selectbox if one.key == "bits_method").set_value(name)
         page = settled(page.run())
         assert not page.exception
