@@ -10,7 +10,7 @@ import streamlit as st
 
 from pages.components.baseline import Baseline
 from pages.components.calibration import in_domain
-from pages.components.words import alike, faster_words, number, signed, source_words, untouched
+from pages.components.words import alike, count, faster_words, number, signed, source_words, untouched
 from reparam_core.jobs import Details, Point
 from reparam_core.jobs.exploring import KL_SEQUENCES
 from reparam_core.jobs.transfer import transfer_gap
@@ -148,12 +148,17 @@ def _latency(details: Details | None, same: bool) -> None:
     first = next(iter(told))
     words, own, base = told.pop(first)
     note = f"{_state(details.timed, details.seen)} · {words}{'' if same else f', base {_time(base)}'}"
-    tip = f"Kernel: {times['setting']['kernel']}. Median of {times['runs']} runs, p95 {own['p95']:.3g} ms; "
+    tip = f"Kernel: {times['setting']['kernel']}. Median of {count(times['runs'], 'run')}, p95 {own['p95']:.3g} ms; "
     tip += "".join(f"{words}: {_time(more)}, base {_time(other)}; " for words, more, other in told.values())
     tip += (f"base and setting in turn, {times['threads']} threads, {details.dtype}. Speed is always told beside the base, "
             "run by run, with its 95 % interval.")  # fmt: skip
-    speed = faster_words(times["speed"][first], " as the base") or "no significant difference in speed"
-    _card("Latency", _time(own), None if same else speed, note, "off", tip)
+    _card("Latency", _time(own), None if same else _speed(times["speed"][first]), note, "off", tip)
+
+
+def _speed(told: Mapping[str, Any]) -> str:
+    """Faster or slower than the base, no difference, or too few runs to say."""
+    unsure = "speed not known yet" if told["ci95"] is None else "no significant difference in speed"
+    return faster_words(told, " as the base") or unsure
 
 
 def _time(found: Mapping[str, float]) -> str:

@@ -16,7 +16,7 @@ from pages.components.charts import live_chart
 from pages.components.history import KEPT
 from pages.components.live import ask, live
 from pages.components.rows import axis_of, provenance_of
-from pages.components.words import recipe_words, source_words
+from pages.components.words import count, recipe_words, source_words
 from reparam_core.data import ENTRIES as TEXTS
 from reparam_core.data import is_labelled
 from reparam_core.figures.claims import bar_of, bytes_by_kind, claimed_against_measured, confusion_matrix, task_bars
@@ -162,7 +162,11 @@ def _claims(model: Model, recipe: str, ticket: Ticket) -> go.Figure | None:
         return None
     speed = found.latency["speed"] if found.latency else None
     bars = [bar_of(one.what, one.ratio, one.kind, one.reason, speed) for one in found.claims]
-    clock = "" if found.timed or found.latency is None else f"times are estimates from {found.latency['runs']} runs"
+    clock = (
+        ""
+        if found.timed or found.latency is None
+        else f"times are estimates from {count(found.latency['runs'], 'run')}"
+    )
     told = (model.name, Recipe.parse(recipe).short(), found.dtype, "plain torch kernels for now", clock)
     return claimed_against_measured(bars, axis_of(recipe), _told(*told, calibration_note(model, recipe)))
 
@@ -182,7 +186,9 @@ def _tasks(model: Model, recipe: str, ticket: Ticket) -> go.Figure | None:
     if found is None:
         return None
     if not found.tasks:
-        st.caption("No task suits this model, or they come next." if ticket.pending else "No task suits this model.")
+        st.caption(
+            "Questions are asked once the times are measured …" if ticket.pending else "No task suits this model."
+        )
         return None
     counts = "; ".join(f"{name}: {one['n']:,} questions" for name, one in found.tasks.items())
     read = calibration_note(model, recipe, list(found.tasks))

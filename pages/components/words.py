@@ -196,3 +196,8 @@ def alike(*ends: float) -> list[str]:
     fine = 1 - math.floor(math.log10(most)), -math.floor(math.log10(2 * least))
     decimals = min(max(0, *fine), 6)
     return [f"{one:+,.{decimals}f}" for one in ends]
+
+
+def count(many: int, what: str) -> str:
+    """`1 run`, `9 runs`."""
+    return f"{many:,} {what}{'' if many == 1 else 's'}"
