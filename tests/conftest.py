@@ -1,4 +1,9 @@
-"""The engine first: it says how torch's threads wait, which torch reads once."""
+"""Threads first, which torch reads once: side by side each process has one, alone it has the engine's."""
+
+import os
+
+if "PYTEST_XDIST_WORKER" in os.environ:  # two processes of two threads each wait for each other longer than they work
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 from reparam_core import threads as threads
 

@@ -35,12 +35,12 @@ def test_singular_values_are_those_of_lapack_also_by_the_gram_matrix(shape: tupl
     weight = gaussian(*shape).float()
     found, known = singular_values(weight), torch.linalg.svdvals(weight.double())
     assert found.dtype == torch.float64
-    assert torch.allclose(found, known, rtol=0, atol=1.5e-8 * float(known[0]))
+    assert torch.allclose(found, known, rtol=0, atol=3e-8 * float(known[0]))
 
 
 def test_a_tall_matrix_of_low_rank_has_zeros_to_the_stated_accuracy() -> None:
     sigma = singular_values(gaussian(4000, 3) @ gaussian(3, 20))
-    assert bool((sigma[3:] <= 1.5e-8 * sigma[0]).all())
+    assert bool((sigma[3:] <= 3e-8 * sigma[0]).all())
 
 
 def test_ranks_of_equal_and_of_single_directions() -> None:
