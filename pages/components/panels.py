@@ -58,7 +58,7 @@ def text_panel(model: Model, recipe: str, quality: Ticket) -> None:
     def known() -> Ticket | None:
         if not (quality.latest or Explored()).points and (quality.pending or quality.error is not None):
             return None
-        return ask("text", wanted, lambda: conversed(model, recipe, text, tokens, temperature, drawn))
+        return ask("text", wanted, lambda: conversed(model, recipe, text, tokens, temperature, drawn), "panel")
 
     live(lambda: _two_texts(known(), chat), known(), quality)
 

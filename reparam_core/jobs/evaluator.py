@@ -1,4 +1,4 @@
-"""The interactive evaluator: one worker, two lanes; a newer request of a session replaces its older one.
+"""The interactive evaluator: one worker, three lanes; a newer request of a session replaces its older one.
 
 Its thread ends with its last job. A thread that has once computed keeps a pool of threads of its own, and beside a second
 pool they no longer wait busily for work: waking them then costs more than most of a small model's operations.
@@ -20,7 +20,10 @@ from typing import Any, Literal
 from reparam_core.apply import CancelledError
 from reparam_core.errors import ReparamError
 
-Lane = Literal["interactive", "background"]
+Lane = Literal[
+    "interactive", "panel", "background"
+]  # in this order: what the hand waits for, what an open panel shows, the rest
+LANES: tuple[Lane, ...] = ("interactive", "panel", "background")
 # Seconds that one thread keeps the interpreter from another. Every operation of torch gives it up and wants it back: by
 # Python's 5 ms, a pass of a hundred operations beside a page that is being drawn takes half a second instead of 20 ms.
 SWITCH = 0.0005
@@ -158,11 +161,10 @@ class Evaluator:
             return ticket
 
     def _next(self) -> Ticket | None:
-        """The interactive job that waited longest, else a background one that is watched; what is over is forgotten."""
+        """Of the first lane that has any, the job that waited longest; in the background only what is watched."""
         for name in [name for name, one in self._jobs.items() if not one.pending]:
             del self._jobs[name]
-        lanes: tuple[Lane, ...] = ("interactive",) if self._drawing else ("interactive", "background")
-        for lane in lanes:
+        for lane in LANES[:1] if self._drawing else LANES:
             for name, one in self._jobs.items():
                 if one.lane == lane and not (lane == "background" and one.left()):
                     self._jobs.move_to_end(name)

@@ -3,11 +3,13 @@
 import sys
 import threading
 from collections.abc import Iterator
+from functools import partial
 
 import pytest
 
 from reparam_core.errors import ReparamError
 from reparam_core.jobs import Evaluator
+from reparam_core.jobs.evaluator import Lane
 
 
 def counting(to: int) -> Iterator[int]:
@@ -108,3 +110,22 @@ def test_a_background_job_that_no_one_comes_back_for_is_abandoned(monkeypatch: p
     ticket = Evaluator().submit("a", "sweep", lambda: counting(3), "background", lambda: False)
     assert ticket.wait(10)
     assert (ticket.state, ticket.latest) == ("cancelled", None)
+
+
+def test_what_a_panel_shows_waits_for_the_hand_and_goes_before_the_rest() -> None:
+    done: list[str] = []
+    started = threading.Event()
+
+    def work(name: str) -> Iterator[None]:
+        for _ in range(3):
+            started.wait()
+            done.append(name)
+            yield
+
+    evaluator = Evaluator()
+    lanes: tuple[Lane, ...] = ("background", "panel", "interactive")
+    tickets = [evaluator.submit("one", lane, partial(work, lane), lane) for lane in lanes]
+    started.set()
+    assert all(ticket.wait(10) for ticket in tickets)
+    assert [one for one in done if one != "background"] == ["interactive"] * 3 + ["panel"] * 3
+    assert done[-2:] == ["background"] * 2  # at most the step that ran when the others came was before them
