@@ -1,7 +1,5 @@
 """What the sensitivity page asks for: estimates, then measured cells, kept, and given up when nobody wants them."""
 
-from collections.abc import Iterator
-
 import pytest
 
 from reparam_core import apply
@@ -9,24 +7,12 @@ from reparam_core.jobs import Measured, Sensed, exploring, measured, sensed
 from reparam_core.jobs import sensitivity as jobs
 from reparam_core.measure.quality import quality
 from reparam_core.measure.sensitivity import alone, positions
-from reparam_core.models import Model, load
+from reparam_core.models import Model
 from reparam_core.recipes import Calibration, Step
 
 TEXT = Calibration(sequences=4, length=64)
 STEP = Step.parse("bits", {"method": "rtn", "bits": 3, "group": 64})
-
-
-@pytest.fixture(autouse=True)
-def few_tokens(own_store: None, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    monkeypatch.setattr(exploring, "SEQUENCES", {True: 5, False: 5})
-    exploring._asked.clear()
-    yield
-    exploring._asked.clear()
-
-
-@pytest.fixture
-def model() -> Model:
-    return load("embedded-decoder")
+pytestmark = pytest.mark.usefixtures("few_tokens")
 
 
 def last(model: Model) -> Sensed:

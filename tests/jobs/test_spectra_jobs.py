@@ -1,7 +1,5 @@
 """What the spectra page asks for: found once, resumed from the store, given up when nobody wants it."""
 
-from collections.abc import Iterator
-
 import pytest
 import torch
 
@@ -26,22 +24,10 @@ from reparam_core.jobs import (
 from reparam_core.jobs import spectra as jobs
 from reparam_core.measure.spectra import singular_values
 from reparam_core.methods.rank.als import ALS
-from reparam_core.models import Model, load
+from reparam_core.models import Model
 
 ROLE = "layers.2.attention.q"
-
-
-@pytest.fixture(autouse=True)
-def few_tokens(own_store: None, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    monkeypatch.setattr(exploring, "SEQUENCES", {True: 5, False: 5})
-    exploring._asked.clear()
-    yield
-    exploring._asked.clear()
-
-
-@pytest.fixture
-def model() -> Model:
-    return load("embedded-decoder")
+pytestmark = pytest.mark.usefixtures("few_tokens")
 
 
 @pytest.fixture

@@ -1,7 +1,9 @@
 """A page run without a browser, on the embedded decoder, with a store of its own."""
 
+import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from streamlit.testing.v1 import AppTest
@@ -48,3 +50,24 @@ def settled(page: AppTest) -> AppTest:
         if not waiting:
             break
     return page
+
+
+def sentence(page: AppTest) -> str:
+    """The page's one sentence."""
+    return next(one.value for one in page.markdown if one.value.startswith("####"))
+
+
+def titles(page: AppTest) -> list[str]:
+    """Of the charts, in the order of the page."""
+    specs = [json.loads(one.proto.spec) for one in page.get("plotly_chart")]
+    return [one["layout"]["title"]["text"].replace("<br>", " ") for one in specs]
+
+
+def control(kind: Any, key: str) -> Any:
+    """The control of that key among those of a kind."""
+    return next(one for one in kind if one.key == key)
+
+
+def told(page: AppTest) -> str:
+    """What stands in words."""
+    return " ".join(one.value for one in [*page.markdown, *page.caption])

@@ -1,6 +1,5 @@
 """What a link says is taken up by whichever page runs, and what it says in vain is told."""
 
-import json
 from pathlib import Path
 
 import pytest
@@ -8,22 +7,13 @@ from streamlit.testing.v1 import AppTest
 
 from reparam_core.data import keep_own
 from reparam_core.recipes import Recipe
-from tests.pages.conftest import Open, settled
+from tests.pages.conftest import Open, sentence, settled, titles
 
 APP = Path(__file__).resolve().parents[2] / "app.py"
 
 
 def misread(page: AppTest) -> str:
     return " ".join(one.value for one in page.caption if "Not understood in the address" in one.value)
-
-
-def sentence(page: AppTest) -> str:
-    return next(one.value for one in page.markdown if one.value.startswith("####"))
-
-
-def titles(page: AppTest) -> list[str]:
-    specs = [json.loads(one.proto.spec) for one in page.get("plotly_chart")]
-    return [one["layout"]["title"]["text"].replace("<br>", " ") for one in specs]
 
 
 @pytest.fixture

@@ -1,8 +1,6 @@
 """Attention without a browser: the sentence, the views, one head, the address, mistakes."""
 
-import json
 import re
-from typing import Any
 
 import pytest
 from streamlit.testing.v1 import AppTest
@@ -10,20 +8,7 @@ from streamlit.testing.v1 import AppTest
 from reparam_core import jobs
 from reparam_core.measure import attention as measured
 from reparam_core.models import load
-from tests.pages.conftest import Open, settled
-
-
-def sentence(page: AppTest) -> str:
-    return next(one.value for one in page.markdown if one.value.startswith("####"))
-
-
-def titles(page: AppTest) -> list[str]:
-    specs = [json.loads(one.proto.spec) for one in page.get("plotly_chart")]
-    return [one["layout"]["title"]["text"].replace("<br>", " ") for one in specs]
-
-
-def control(kind: Any, key: str) -> Any:
-    return next(one for one in kind if one.key == key)
+from tests.pages.conftest import Open, control, sentence, settled, titles
 
 
 def captions(page: AppTest) -> str:

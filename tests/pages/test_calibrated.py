@@ -10,8 +10,8 @@ from pages.components.more import duration, paper_of
 from pages.components.progress import with_time_left
 from reparam_core.recipes import Recipe
 from reparam_core.registry import methods
-from tests.pages.conftest import Open, settled
-from tests.pages.test_trade_offs import misread, sentence, slider
+from tests.pages.conftest import Open, sentence, settled
+from tests.pages.test_trade_offs import misread, slider
 
 FEW = {"calibration_sequences": "16", "calibration_length": "128"}
 

@@ -6,14 +6,10 @@ from streamlit.testing.v1 import AppTest
 from pages.components.errors import error_words
 from reparam_core import ReparamError
 from reparam_core.data import keep_own, own_sources
-from tests.pages.conftest import Open, settled
+from tests.pages.conftest import Open, sentence, settled
 
 OVERLAP = '{"rules": [{"sparsity": {"method": "wanda", "fraction": 0.5}}], "calibration": {"text": "addresses", "sequences": 16}}'
 UNREAD = '{"rules": [{"sparsity": {"method": "wanda", "fraction": 0.5}}], "calibration": {"text": "nowhere"}}'
-
-
-def sentence(page: AppTest) -> str:
-    return next(one.value for one in page.markdown if one.value.startswith("####"))
 
 
 def typed(page: AppTest, recipe: str) -> AppTest:

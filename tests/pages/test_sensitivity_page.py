@@ -1,37 +1,16 @@
 """Sensitivity without a browser: the sentence, the map, the proposals and their way to Trade-offs, the address."""
 
-import json
-from typing import Any
-
 import pytest
-from streamlit.testing.v1 import AppTest
 
 from reparam_core.jobs import sensitivity
 from reparam_core.recipes import Recipe
-from tests.pages.conftest import Open, settled
+from tests.pages.conftest import Open, control, sentence, settled, titles, told
 
 
 @pytest.fixture(autouse=True)
 def few_sequences(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sensitivity, "SEQUENCES", 4)
     monkeypatch.setattr(sensitivity, "LENGTH", 64)
-
-
-def sentence(page: AppTest) -> str:
-    return next(one.value for one in page.markdown if one.value.startswith("####"))
-
-
-def titles(page: AppTest) -> list[str]:
-    specs = [json.loads(one.proto.spec) for one in page.get("plotly_chart")]
-    return [one["layout"]["title"]["text"].replace("<br>", " ") for one in specs]
-
-
-def control(kind: Any, key: str) -> Any:
-    return next(one for one in kind if one.key == key)
-
-
-def told(page: AppTest) -> str:
-    return " ".join(one.value for one in [*page.markdown, *page.caption])
 
 
 def test_it_opens_with_every_matrix_at_three_bits(opened: Open) -> None:

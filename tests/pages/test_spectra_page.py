@@ -10,30 +10,13 @@ from streamlit.testing.v1 import AppTest
 from pages.components import spectra_views
 from reparam_core import ReparamError, jobs
 from reparam_core.models import load
-from tests.pages.conftest import Open, settled
-
-
-def sentence(page: AppTest) -> str:
-    return next(one.value for one in page.markdown if one.value.startswith("####"))
-
-
-def titles(page: AppTest) -> list[str]:
-    specs = [json.loads(one.proto.spec) for one in page.get("plotly_chart")]
-    return [one["layout"]["title"]["text"].replace("<br>", " ") for one in specs]
-
-
-def control(kind: Any, key: str) -> Any:
-    return next(one for one in kind if one.key == key)
+from tests.pages.conftest import Open, control, sentence, settled, titles, told
 
 
 def picture(page: AppTest) -> dict[str, Any]:
     """What the drawn component was given."""
     (found,) = page.get("bidi_component")
     return dict(json.loads(found.proto.json))
-
-
-def told(page: AppTest) -> str:
-    return " ".join(one.value for one in [*page.markdown, *page.caption])
 
 
 def test_it_opens_at_break_even_of_the_first_query_matrix(opened: Open) -> None:

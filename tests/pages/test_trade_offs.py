@@ -7,11 +7,7 @@ import pytest
 from streamlit.testing.v1 import AppTest
 
 from reparam_core.recipes import Recipe
-from tests.pages.conftest import Open, settled
-
-
-def sentence(page: AppTest) -> str:
-    return next(one.value for one in page.markdown if one.value.startswith("####"))
+from tests.pages.conftest import Open, sentence, settled
 
 
 def titles(page: AppTest) -> list[str]:
