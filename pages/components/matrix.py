@@ -35,3 +35,10 @@ def _matrix_chosen(kinds: dict[str, dict[int | None, str]]) -> None:
     layers = kinds[st.session_state["matrix_kind"]]
     wanted = st.session_state["matrix_layer"]
     st.session_state["role"] = layers[min(layers, key=lambda one: abs((one or 0) - wanted))]
+
+
+def matrix_clicked(name: str) -> None:
+    """A click on a point of the chart of that name selects its matrix; the page draws its controls again for it."""
+    chosen = st.session_state[f"chart-{name}"]["selection"]["points"]
+    if chosen and chosen[0].get("customdata"):
+        st.session_state.update(role=str(chosen[0]["customdata"][0]), picked=True)

@@ -11,6 +11,7 @@ import streamlit as st
 
 from pages.components.charts import chart, live_chart
 from pages.components.history import load_recipe
+from pages.components.matrix import matrix_clicked
 from pages.components.words import source_words
 from reparam_core.figures.sensitivity import Cost, estimate_against_measured, loss_curve, loss_map
 from reparam_core.jobs import Explored, Measured, Point, Sensed, Ticket, read_of
@@ -145,14 +146,14 @@ def charts(view: View, every: float, between: Callable[[], None]) -> None:
     """The map, what stands between, then estimates against measurements beside the matrix's curve."""
     name = f"sensitivity-{view.role}"  # another matrix, another chart: a click that is kept must not come back
     live_chart(lambda: _after_a_click(heat_map, view), name, *view.cells, every=every,
-               on_select=partial(_clicked, name), selection_mode="points", beside=lambda: _progress(view))  # fmt: skip
+               on_select=partial(matrix_clicked, name), selection_mode="points", beside=lambda: _progress(view))  # fmt: skip
     between()
     left, right = st.columns(2)
     with left:
         if view.sources:
             other = f"agreement-{view.role}"
             live_chart(lambda: _after_a_click(against, view), other, *view.cells, every=every,
-                       on_select=partial(_clicked, other), selection_mode="points")  # fmt: skip
+                       on_select=partial(matrix_clicked, other), selection_mode="points")  # fmt: skip
         else:
             st.caption("This model has no head to score: its estimates are all there is.")
     with right:
@@ -171,13 +172,6 @@ def _after_a_click(draw: Callable[[View], go.Figure | None], view: View) -> go.F
     if st.session_state.pop("picked", False):
         st.rerun()  # what was picked in this fragment moves the controls outside it
     return draw(view)
-
-
-def _clicked(name: str) -> None:
-    """A click on a cell selects its matrix."""
-    chosen = st.session_state[f"chart-{name}"]["selection"]["points"]
-    if chosen and chosen[0].get("customdata"):
-        st.session_state.update(role=str(chosen[0]["customdata"][0]), picked=True)
 
 
 def heat_map(view: View) -> go.Figure:

@@ -11,6 +11,7 @@ from plotly.graph_objects import Figure
 
 from pages.components.charts import chart, downloads
 from pages.components.history import KEPT
+from pages.components.matrix import matrix_clicked
 from pages.components.spectrum_cut import loss_of, score_of, spectrum_cut
 from pages.components.words import quality_words, recipe_words, source_words
 from reparam_core.figures.spectra import (
@@ -244,13 +245,6 @@ def heat_map(view: View, found: Layers) -> None:
                    difference=shown == "difference"),
           name, f"{view.model.name}:", on_select=partial(matrix_clicked, name), selection_mode="points")  # fmt: skip
     st.caption(f"{quantity.name.capitalize()}: {quantity.meaning}. A click on a cell selects its matrix.")
-
-
-def matrix_clicked(name: str) -> None:
-    """A click on a cell selects its matrix."""
-    chosen = st.session_state[f"chart-{name}"]["selection"]["points"]
-    if chosen and chosen[0].get("customdata"):
-        st.session_state.update(role=str(chosen[0]["customdata"][0]), picked=True)
 
 
 def by_depth(view: View, found: Layers) -> None:
