@@ -9,6 +9,7 @@ from pages.components.attention_grid import attention_grid
 from pages.components.attention_panels import bits, formulas, heads_table, numbers
 from pages.components.charts import chart, downloads
 from pages.components.controls import pick_model, pick_recipe
+from pages.components.errors import show_error
 from pages.components.history import KEPT, undo_and_redo
 from pages.components.live import ask, live
 from pages.components.words import apart, recipe_words
@@ -46,7 +47,7 @@ def page() -> None:
     with doing:
         live(lambda: progress(ticket), ticket)
     if ticket.error is not None:
-        st.error(str(ticket.error))
+        show_error(ticket.error)
     reading = newest(ticket, model)
     if reading is not None and reading.found is not None:
         say_what_was_cut(reading.found)
@@ -235,4 +236,4 @@ def notes(model: Model, found: Attended, change: HeadChange, layer: int) -> str:
 try:
     page()
 except ReparamError as error:
-    st.error(str(error))
+    show_error(error)

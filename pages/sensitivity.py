@@ -8,6 +8,7 @@ import streamlit as st
 from pages.components.address import read_address, say_misread
 from pages.components.calibration import pick_calibration
 from pages.components.controls import pick_model, pick_sources, take_own_source
+from pages.components.errors import show_error
 from pages.components.history import KEPT, ROW, groups_of
 from pages.components.live import ask, failed, live
 from pages.components.matrix import pick_matrix
@@ -128,4 +129,4 @@ def page() -> None:
 try:
     page()
 except ReparamError as error:
-    st.error(str(error))
+    show_error(error)

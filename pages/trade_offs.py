@@ -19,6 +19,7 @@ from pages.components.controls import (
     read_pinned,
     take_own_source,
 )
+from pages.components.errors import show_error
 from pages.components.history import load_recipe, undo_and_redo
 from pages.components.live import ask, awaited, failed, live
 from pages.components.panels import by_layer, claims_panel, recipe_panel, tasks_panel, text_panel
@@ -308,4 +309,4 @@ def panels(asked: Asked) -> None:
 try:
     page()
 except ReparamError as error:
-    st.error(str(error))
+    show_error(error)

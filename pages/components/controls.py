@@ -14,7 +14,7 @@ from streamlit.delta_generator import DeltaGenerator
 
 from pages.components.baseline import BASE, Baseline
 from pages.components.calibration import calibration_note, pick_calibration
-from pages.components.errors import error_words
+from pages.components.errors import error_words, show_error
 from pages.components.history import (
     KEPT,
     ROW,
@@ -89,7 +89,7 @@ def _loaded_now(name: str) -> Model:
         with st.spinner(f"Loading {name}: {needed}"):
             return load(name)
     except ReparamError as error:
-        st.error(error_words(error))
+        show_error(error)
         st.stop()
 
 
@@ -150,7 +150,7 @@ def _own_source(suffixes: Sequence[str], model: Model) -> None:
                 st.session_state["own_chosen"] = (f"text_{model.objective}", str(path))
                 st.rerun()
             except ReparamError as error:
-                st.error(error_words(error))
+                show_error(error)
 
 
 def take_own_source() -> None:

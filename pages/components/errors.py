@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 
+import streamlit as st
+
 from reparam_core import ReparamError
 from reparam_core.data import own_title
 
@@ -21,3 +23,8 @@ def error_words(error: ReparamError) -> str:
     """The error's line as markdown; the user's own texts are called by their titles, not by where they are kept."""
     line = f"{error.problem} {REMEDIES.get(error.topic, error.remedy)}".strip()
     return MARKS.sub(r"\\\1", NAMED.sub(lambda found: f"“{own_title(found[1] or found[2])}”", line))
+
+
+def show_error(error: ReparamError) -> None:
+    """Say in place what went wrong."""
+    st.error(error_words(error))

@@ -11,7 +11,7 @@ import streamlit as st
 from streamlit import runtime
 from streamlit.runtime.scriptrunner import get_script_run_ctx
 
-from pages.components.errors import error_words
+from pages.components.errors import show_error
 from reparam_core.jobs import Evaluator, Ticket, evaluator
 from reparam_core.jobs.evaluator import Lane
 
@@ -42,7 +42,7 @@ def failed(name: str, ticket: Ticket) -> bool:
     """Say in place that the job of that name failed, and offer to ask again."""
     if ticket.error is None:
         return False
-    st.error(error_words(ticket.error))
+    show_error(ticket.error)
     if not ticket.error.topic:  # else it lies with another control
         st.button("Try again", key=f"again-{name}", on_click=st.session_state.get("asked", {}).pop, args=(name, None))
     return True

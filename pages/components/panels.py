@@ -13,6 +13,7 @@ import streamlit as st
 
 from pages.components.calibration import calibration_note
 from pages.components.charts import live_chart
+from pages.components.errors import show_error
 from pages.components.history import KEPT
 from pages.components.live import ask, live
 from pages.components.rows import axis_of, provenance_of
@@ -68,7 +69,7 @@ def _two_texts(ticket: Ticket | None, chat: bool) -> None:
         st.caption(COME)
         return
     if ticket.error is not None:
-        st.error(str(ticket.error))
+        show_error(ticket.error)
         return
     before, after = ticket.latest or ("", "")
     for column, name, said in zip(
@@ -83,7 +84,7 @@ def _two_texts(ticket: Ticket | None, chat: bool) -> None:
 def _details(ticket: Ticket) -> Details | None:
     """What is known so far; says so where there is nothing yet."""
     if ticket.error is not None:
-        st.error(str(ticket.error))
+        show_error(ticket.error)
         return None
     if ticket.pending and ticket.latest in (None, Details()):
         st.caption(COME)
