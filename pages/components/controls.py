@@ -29,7 +29,7 @@ from pages.components.history import (
 from pages.components.live import ask, failed, live
 from pages.components.more import GROUP, explained, fit_to, more_of
 from pages.components.places import IN_BLOCKS, KINDS, Place
-from pages.components.words import recipe_words, source_titles
+from pages.components.words import setting_words, source_titles
 from reparam_core import ReparamError
 from reparam_core.apply import check
 from reparam_core.data import is_labelled, keep_own, own_sources
@@ -269,7 +269,7 @@ def _in_force(model: Model, asked: str, line: DeltaGenerator) -> tuple[str, bool
         return recipe, True
     before = str(st.session_state.get("in_force", BASE))
     kept = BASE if _misfit(model, before) else before  # another model may have other matrices
-    line.error(f"{problem} Shown instead: {recipe_words(kept).removeprefix('with ')}.")
+    line.error(f"{problem} Shown instead: {setting_words(kept)}.")
     return kept, False
 
 
@@ -361,12 +361,12 @@ def pin_controls(recipe: str, baseline: Callable[[], Baseline], ticket: Ticket |
             st.button("Pin this setting", icon=":material/keep:", on_click=_pin, args=(recipe,),
                       help="Compare what follows with it.")  # fmt: skip
         else:
-            st.button("Compare with the base again", icon=":material/keep_off:", on_click=_pin, args=(None,))
+            st.button("Compare with the untouched model", icon=":material/keep_off:", on_click=_pin, args=(None,))
 
 
 def _compared_with(baseline: Baseline) -> None:
-    said = recipe_words(baseline.recipe).removeprefix("with ") if baseline.pinned else "the base"
-    st.caption(f"Compared with: {said}{' (measuring it …)' if baseline.pinned and not baseline.points else ''}")
+    told = setting_words(baseline.recipe)
+    st.caption(f"Compared with: {told}{' (measuring it …)' if baseline.pinned and not baseline.points else ''}")
 
 
 def _pin(recipe: str | None) -> None:

@@ -70,6 +70,12 @@ def recipe_words(recipe: str) -> str:
     return "with " + " and ".join(told) if told else "untouched"
 
 
+def setting_words(recipe: str) -> str:
+    """The recipe where it stands for itself: `all blocks at 4 bits (rtn)`, `the untouched model (the base)`."""
+    told = recipe_words(recipe)
+    return "the untouched model (the base)" if told == "untouched" else told.removeprefix("with ")
+
+
 def _method_words(step: Step, calibration: Calibration) -> str:
     """`wanda, sequential, calibrated on training addresses`; what is usual needs no word."""
     how: list[str] = [] if step.statistics == "one-shot" else [step.statistics]

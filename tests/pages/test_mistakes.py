@@ -33,7 +33,7 @@ def test_a_recipe_that_does_not_fit_is_told_once_and_the_last_one_stays(opened: 
     (line,) = [one.value for one in page.error]
     assert words in line
     assert len(line) < 700
-    assert line.endswith("Shown instead: untouched.")
+    assert line.endswith("Shown instead: the untouched model (the base).")
     assert "untouched" in sentence(page)
     assert page.metric
     assert not [one for one in page.button if one.label == "Try again"]

@@ -15,6 +15,7 @@ from pages.components.words import (
     number,
     recipe_words,
     sentence,
+    setting_words,
     signed,
     source_titles,
     source_words,
@@ -125,3 +126,11 @@ def test_a_sentence_says_what_is_an_estimate_and_what_is_no_difference() -> None
     assert "perplexity on the novel 20 → 30 (estimate)" in told
     assert "perplexity on the addresses 30, no significant difference" in told
     assert "faster" not in told
+
+
+@pytest.mark.parametrize(
+    ("recipe", "told"),
+    [("rtn:4g64", "all blocks at 4 bits in groups of 64 (rtn)"), ("base", "the untouched model (the base)")],
+)
+def test_a_setting_that_stands_for_itself_is_a_noun(recipe: str, told: str) -> None:
+    assert setting_words(recipe) == told
