@@ -18,6 +18,7 @@ from pages.components.history import KEPT
 from pages.components.live import ask, live
 from pages.components.rows import axis_of, provenance_of
 from pages.components.words import count, recipe_words, source_words
+from reparam_core import ReparamError
 from reparam_core.data import ENTRIES as TEXTS
 from reparam_core.data import is_labelled
 from reparam_core.figures.claims import bar_of, bytes_by_kind, claimed_against_measured, confusion_matrix, task_bars
@@ -73,7 +74,7 @@ def _two_texts(ticket: Ticket | None, chat: bool) -> None:
         return
     before, after = ticket.latest or ("", "")
     for column, name, said in zip(
-        st.columns(2), ("Before (base)", "After (this setting)"), (before, after), strict=True
+        st.columns(2), ("Before: the untouched model (the base)", "After: this setting"), (before, after), strict=True
     ):
         with column, st.container(border=True):
             st.caption(name)
@@ -222,9 +223,19 @@ def _matrix(name: str, counts: list[list[int]], labels: Sequence[str], final: bo
 def recipe_panel(model: Model, recipe: str, sources: list[str]) -> None:
     """The setting as recipe, Python and command line, asked as this page asks."""
     canonical, source = Recipe.parse(recipe).canonical, sources[0] if sources else None
-    st.code(json.dumps(json.loads(canonical), indent=2), language="json")
-    st.code(python_lines(model, canonical, source), language="python")
-    st.code(command_lines(model, canonical, source), language="bash")
+    asked = as_typed(canonical)
+    st.code(json.dumps(json.loads(canonical), indent=2), language="json", wrap_lines=True)
+    st.code(python_lines(model, asked, source), language="python", wrap_lines=True)
+    st.code(command_lines(model, asked, source), language="bash", wrap_lines=True)
+
+
+def as_typed(canonical: str) -> str:
+    """The short form where it says the very same recipe, else the JSON."""
+    short = Recipe.parse(canonical).short()
+    try:
+        return short if Recipe.parse(short).canonical == canonical else canonical
+    except ReparamError:
+        return canonical
 
 
 def _asked(model: Model, source: str | None) -> dict[str, int]:

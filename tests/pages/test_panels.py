@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 from typer.testing import CliRunner
 
-from pages.components.panels import command_lines, layer_columns, python_lines
+from pages.components.panels import as_typed, command_lines, layer_columns, python_lines
 from reparam_core import load
 from reparam_core.cli import app
 from reparam_core.jobs import Point, explored
@@ -79,3 +79,18 @@ def test_a_model_that_nothing_scores_still_has_its_lines() -> None:
     model = load("embedded-decoder")
     assert "--data" not in command_lines(model, RECIPE, None)
     assert python_lines(model, RECIPE, None).endswith("print(measure(setting))")
+
+
+@pytest.mark.parametrize("recipe", ["svd:0.5 + rtn:4g64", "base", "gptq:4g128@sequential"])
+def test_lines_are_short_where_the_short_form_says_it_all(recipe: str) -> None:
+    assert as_typed(Recipe.parse(recipe).canonical) == recipe
+
+
+@pytest.mark.parametrize("recipe", [
+    {"rules": [{"where": "*.mlp.*", "bits": {"method": "rtn", "bits": 4}}]},
+    {"rules": [{"sparsity": {"method": "wanda", "fraction": 0.5}}], "calibration": {"text": "addresses-train"}},
+])  # fmt: skip
+def test_what_the_short_form_does_not_say_is_in_json(recipe: dict[str, object]) -> None:
+    asked = Recipe.parse(recipe).canonical
+    assert Recipe.parse(as_typed(asked)).canonical == asked
+    assert as_typed(asked).startswith("{")
