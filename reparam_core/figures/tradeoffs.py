@@ -27,6 +27,7 @@ from reparam_core.figures.theme import (
 
 CEILING = 1e9  # of a log axis: above it a cliff is a cliff
 ROOM_BELOW = 0.18  # of its height, for the label under a curve's best end
+BEHIND = 0.45  # opacity of a setting that another beats in both
 APART = 0.09  # of an axis, between ticks whose words would meet
 LONGEST_NAME = 28  # characters of a source beside its curve
 AXIS_TITLES = {
@@ -106,16 +107,20 @@ def tradeoff_scatter(
 ) -> go.Figure:
     """Every setting so far: file size × quality with 95 % intervals, the front drawn, the current one ringed.
 
-    Estimates are hollow; neither the front nor the title counts them. The pinned setting is in a square; what lies above
+    Estimates are hollow; neither the front nor the title counts them. Settings behind the front are paler and lie below it,
+    so that those on it, which may be near each other, are seen. The pinned setting is in a square; what lies above
     the axis points upwards at its end.
     """
     figure, front = go.Figure(), front_of([one for one in rows if one.final], scale)
+    seen = {one.recipe for one in front} | {one.recipe for one in rows if not one.final} | {current, pinned}
+    rows = sorted(rows, key=lambda one: (one.recipe in seen, one.axis == "base"))  # what is drawn last lies on top
     figure.add_scatter(x=[one.ratio for one in front], y=[one.quality for one in front], mode="lines",
                        line={"color": BASE, "dash": "dot", "shape": "hv"}, hoverinfo="skip")  # fmt: skip
     figure.add_scatter(
         x=[one.ratio for one in rows], y=[_drawn(one, scale) for one in rows], mode="markers", error_y=_whiskers(rows, scale),
         customdata=[[one.recipe, one.short, _told(one, scale)] for one in rows], cliponaxis=False,
         marker={"symbol": [_symbol(one, scale) for one in rows], "size": 9, "color": [AXIS_COLOURS[one.axis] for one in rows],
+                "opacity": [1.0 if one.recipe in seen or one.axis == "base" else BEHIND for one in rows],
                 "line": {"width": [0 if one.final else 2 for one in rows]}},
         hovertemplate="<b>%{customdata[1]}</b><br>%{x:.2f}× the bytes<br>" + scale.name + " %{customdata[2]}"
                       "<br><i>click to load</i><extra></extra>",
@@ -130,7 +135,7 @@ def tradeoff_scatter(
     )
     _quality_axis(figure, rows, scale)
     _name_points(figure, rows, names, front, scale)
-    return styled(figure, _count(sum(one.final for one in rows), len(front)), provenance)
+    return styled(figure, _count([one for one in rows if one.final]), provenance)
 
 
 def _drawn(row: Row, scale: Scale) -> float:
@@ -172,11 +177,16 @@ def _name_points(
     label(figure, wanted, [place(one) for one in rows], between(steps), frame)
 
 
-def _count(measured: int, unbeaten: int) -> str:
-    """The scatter's finding."""
-    if measured < 2:
-        return "One setting measured so far" if measured else "A first estimate: no setting is measured to the end yet"
-    return f"{measured} settings measured; {unbeaten} unbeaten on the dotted line"
+def _count(measured: Sequence[Row]) -> str:
+    """The scatter's finding. How many are on the front is not said: dots that lie on each other cannot be counted."""
+    if not measured:
+        return "A first estimate: no setting is measured to the end yet"
+    settings = sum(one.axis != "base" for one in measured)
+    if len(measured) < 2:
+        return "One setting measured so far" if settings else "Only the base is measured so far"
+    beside = " and the base" if settings < len(measured) else ""
+    told = f"{settings} setting{'' if settings == 1 else 's'}{beside} measured"
+    return f"{told}: none is both smaller and better than one on the dotted line"
 
 
 def _whiskers(rows: Sequence[Row], scale: Scale) -> dict[str, Any]:

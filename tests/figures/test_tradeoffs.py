@@ -118,13 +118,26 @@ def test_an_estimate_is_hollow() -> None:
 def test_the_title_counts_what_is_shown() -> None:
     assert tradeoff_scatter([row(1, 20)], "", PERPLEXITY, "here").layout.title.text == "One setting measured so far"
     figure = tradeoff_scatter([row(1, 20), row(0.5, 30), row(0.6, 40)], "", PERPLEXITY, "here")
-    assert figure.layout.title.text.startswith("3 settings measured; 2 unbeaten")
+    told = "measured: none is both smaller and better than one on the dotted line"
+    assert figure.layout.title.text.replace("<br>", " ") == f"3 settings {told}"
+    figure = tradeoff_scatter([row(1, 20, "base", "base"), row(0.5, 30)], "", PERPLEXITY, "here")
+    assert figure.layout.title.text.replace("<br>", " ") == f"1 setting and the base {told}"
+    figure = tradeoff_scatter([row(1, 20, "base", "base")], "", PERPLEXITY, "here")
+    assert figure.layout.title.text == "Only the base is measured so far"
+
+
+def test_what_another_beats_is_paler_and_lies_below() -> None:
+    rows = [row(1, 20, "base", "base"), row(0.5, 25), row(0.6, 40), row(0.7, 45), row(0.9, 50, final=False)]
+    points = tradeoff_scatter(rows, rows[3].recipe, PERPLEXITY, "here").data[1]
+    opacities = dict(zip((told[0] for told in points.customdata), points.marker.opacity, strict=True))
+    assert {recipe for recipe, one in opacities.items() if one < 1} == {rows[2].recipe}
+    assert next(iter(opacities)) == rows[2].recipe
 
 
 def test_estimates_are_neither_counted_nor_on_the_front() -> None:
     rows = [row(1, 20), row(0.7, 25), row(0.5, 10, final=False)]
     figure = tradeoff_scatter(rows, "", PERPLEXITY, "here")
-    assert figure.layout.title.text.startswith("2 settings measured; 2 unbeaten")
+    assert figure.layout.title.text.startswith("2 settings measured: ")
     assert set(figure.data[0].y) == {20, 25}
     assert "estimate" in tradeoff_scatter(rows[2:], "", PERPLEXITY, "here").layout.title.text
 

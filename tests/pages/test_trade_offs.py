@@ -47,7 +47,7 @@ def test_a_slider_changes_sentence_figures_and_charts(opened: Open) -> None:
     assert "all blocks at 4 bits in groups of 64 (rtn)" in sentence(page)
     size = next(one for one in page.metric if one.label == "File size")
     assert size.delta.endswith("× the base")
-    assert any("settings measured" in one for one in titles(page))
+    assert any("1 setting and the base measured" in one for one in titles(page))
     assert any("Bits of all blocks (rtn, group 64)" in one.replace("<br>", " ") for one in titles(page))
     footers = " ".join(json.loads(one.proto.spec)["layout"]["meta"]["provenance"] for one in page.get("plotly_chart"))
     assert "257, every position but the first scored" in footers
@@ -135,7 +135,7 @@ def test_a_pinned_setting_that_does_not_fit_the_model_says_so(opened: Open) -> N
     assert any("does not fit embedded-decoder" in one.value and "full rank" in one.value for one in page.warning)
     size = next(one for one in page.metric if one.label == "File size")
     assert size.delta.endswith("× the base")
-    assert any(one.value == "Compared with: the base" for one in page.caption)
+    assert any(one.value == "Compared with: the untouched model (the base)" for one in page.caption)
 
 
 def test_a_wrong_recipe_as_text_is_a_message_in_place(opened: Open) -> None:
