@@ -50,6 +50,7 @@ from reparam_core.search import curve_recipes
 
 OLD = "<style>.st-key-fresh { opacity: 0.4; }</style>"
 EVERY = 4.0  # seconds from one drawing of a chart to the next: a click between two figures is lost
+REFINING = 2.0  # the same while the setting itself is scored, which its card shows as it comes
 
 
 @dataclass(frozen=True)
@@ -281,12 +282,12 @@ def page() -> None:
 def charts(asked: Asked, axis: str, kind: QualityKind, sweeping: Ticket | None) -> None:
     """Side by side; each is drawn again by itself while the sweep brings new points."""
     left, right = st.columns(2)
-    waiting = (asked.quality, sweeping)
+    waiting, every = (asked.quality, sweeping), REFINING if asked.quality.pending else EVERY
     with left:
-        live_chart(lambda: scatter(asked, kind), "trade-offs", *waiting, every=EVERY, on_select=load_clicked,
+        live_chart(lambda: scatter(asked, kind), "trade-offs", *waiting, every=every, on_select=load_clicked,
                    selection_mode="points", beside=lambda: pick_measured(asked, kind))  # fmt: skip
     with right:
-        live_chart(lambda: curve(asked, axis, kind), f"along-{axis}", *waiting, every=EVERY)
+        live_chart(lambda: curve(asked, axis, kind), f"along-{axis}", *waiting, every=every)
 
 
 def panels(asked: Asked) -> None:
