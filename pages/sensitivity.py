@@ -15,6 +15,7 @@ from pages.components.matrix import pick_matrix
 from pages.components.sensitivity_views import View, charts, estimating, proposals, sentence
 from reparam_core import ReparamError
 from reparam_core.jobs import explored, measured, sensed
+from reparam_core.jobs.sensitivity import LENGTH, SEQUENCES
 from reparam_core.measure.sensitivity import suited
 from reparam_core.models import Model
 from reparam_core.recipes import Calibration, Step
@@ -23,7 +24,8 @@ from reparam_core.registry import AXES, methods
 MEANING = (
     r"Each cell: the loss that compressing this one matrix adds, in nats a token. The estimate is "
     r"$\tfrac12\sum_o\frac{F_o}{\operatorname{tr}G}\,\delta_o G\,\delta_o^\top$ with the change $\delta_o$ of row $o$, the Gram "
-    r"matrix $G$ of its inputs and the Fisher information $F_o$ of the row, from one backward pass a sequence of the calibration text. "
+    r"matrix $G$ of its inputs and the Fisher information $F_o$ of the row, from one backward pass a sequence: "
+    f"{SEQUENCES} sequences of {LENGTH} tokens of the calibration text at most, as a pass is dear; the rest is for calibrated methods. "
     r"Cells are then measured one by one, largest estimate first; a dot marks them."
 )
 DEFAULTS = {"rank": "svd", "sparsity": "magnitude", "bits": "rtn"}
@@ -105,6 +107,10 @@ def page() -> None:
     model = pick_model()
     sources = pick_sources(model)
     text = Calibration(**pick_calibration(model))
+    if text.sequences > SEQUENCES or text.length > LENGTH:
+        st.sidebar.caption(
+            f"The estimates read {min(SEQUENCES, text.sequences)} × {min(LENGTH, text.length)} tokens of it at most."
+        )
     roles = [role for role, one in model.matrices.items() if one.compressed_by_default]
     with matrix:
         role = pick_matrix(model, roles)

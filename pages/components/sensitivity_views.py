@@ -98,14 +98,19 @@ class View:
         found: Explored | None = self.proposed[name].latest if name in self.proposed else None
         return next(iter(found.points.values()), None) if found else None
 
+    @cached_property
+    def read(self) -> str:
+        """What the estimates read, which is less than what a recipe is calibrated on."""
+        count, length = read_of(self.model, self.text).ids.shape
+        return f"{count} × {length} tokens of {source_words(self.text.text)}"
+
     @property
     def provenance(self) -> str:
         """Where the numbers come from."""
-        read = read_of(self.model, self.text)
         scored = next((one.tokens for one in self.measured.values()), None)
         told = f"measured on {scored:,} tokens of {source_words(self.sources[0])}" if scored else "nothing measured yet"
-        return (f"{self.model.name} · {self.step.short()} on one matrix at a time · estimates from {read.ids.shape[0]} × {read.ids.shape[1]} "
-                f"tokens of {source_words(self.text.text)}; {told} · Reparam Explorer")  # fmt: skip
+        return (f"{self.model.name} · {self.step.short()} on one matrix at a time · estimates from {self.read}; "
+                f"{told} · Reparam Explorer")  # fmt: skip
 
 
 def added(loss: float, low: float | None = None, high: float | None = None) -> str:
@@ -146,7 +151,7 @@ def charts(view: View, every: float, between: Callable[[], None]) -> None:
     """The map, what stands between, then estimates against measurements beside the matrix's curve."""
     name = f"sensitivity-{view.role}"  # another matrix, another chart: a click that is kept must not come back
     live_chart(lambda: _after_a_click(heat_map, view), name, *view.cells, every=every,
-               on_select=partial(matrix_clicked, name), selection_mode="points", beside=lambda: _progress(view))  # fmt: skip
+               on_select=partial(matrix_clicked, name), selection_mode="points")  # fmt: skip
     between()
     left, right = st.columns(2)
     with left:
@@ -160,14 +165,6 @@ def charts(view: View, every: float, between: Callable[[], None]) -> None:
         live_chart(lambda: curve(view), "curve", *view.cells, every=every)
 
 
-def _progress(view: View) -> None:
-    """How many cells of the map are measured."""
-    count = sum(one.measured for one in view.costs.values())
-    st.caption(
-        f"A dot: measured ({count} of {len(view.costs)}); without: estimate. A click on a cell selects its matrix."
-    )
-
-
 def _after_a_click(draw: Callable[[View], go.Figure | None], view: View) -> go.Figure | None:
     if st.session_state.pop("picked", False):
         st.rerun()  # what was picked in this fragment moves the controls outside it
@@ -175,9 +172,12 @@ def _after_a_click(draw: Callable[[View], go.Figure | None], view: View) -> go.F
 
 
 def heat_map(view: View) -> go.Figure:
-    """Every matrix at the chosen setting."""
-    roles, kinds, layers = layered(view.known.whole)
-    return loss_map(view.costs, roles, kinds, layers, view.role, view.step.setting.told(), view.provenance)
+    """Every matrix at the chosen setting; above it how to read it, of the very costs that it shows."""
+    (roles, kinds, layers), costs = layered(view.known.whole), view.costs
+    count = sum(one.measured for one in costs.values())
+    st.caption(f"A dot: measured ({count} of {len(costs)}); without: estimate, from {view.read}. "
+               "A click on a cell selects its matrix.")  # fmt: skip
+    return loss_map(costs, roles, kinds, layers, view.role, view.step.setting.told(), view.provenance)
 
 
 def against(view: View) -> go.Figure | None:
@@ -189,6 +189,7 @@ def against(view: View) -> go.Figure | None:
         if step == view.step
     ]
     if not pairs:
+        st.caption("Measurements stand here beside their estimates as soon as the first cell is measured.")
         return None
     agreed = agreement(view.known.losses(view.step), {estimate.name: cost.loss for estimate, cost in pairs})
     return estimate_against_measured(pairs, view.role, agreed.correlation if agreed else None, view.step.axis, view.provenance)  # fmt: skip
