@@ -106,11 +106,11 @@ class Step:
             raise ReparamError(
                 f"The bits step '{kind.name}' is wrong: its grid is never symmetric.", "Leave symmetric out."
             )
+        if spread is not None and (reason := spread.unsuited(step.method)):
+            raise ReparamError(f"The {axis} step '{kind.name}' is wrong: {reason}.",
+                               "Leave split out, or take another method or scope.")  # fmt: skip
         if spread is not None:
             spread.refuse(step.setting)
-        if spread is not None and step.method.unit != "matrix":
-            raise ReparamError(f"The {axis} step '{kind.name}' is wrong: it spreads its setting over each {step.method.unit} itself.",
-                               "Leave split out, or take the scope matrix.")  # fmt: skip
         return step
 
 

@@ -40,7 +40,7 @@ def more_of(axis: str, chosen: str, model: Model) -> dict[str, Any]:
     AXIS_OPTIONS[axis](kind)
     hints = get_type_hints(kind, include_extras=True)
     own = {one.name: _field(f"{axis}_{chosen}_{one.name}", one, hints[one.name]) for one in fields(kind)}
-    spread = _split(axis) if kind(**own).unit == "matrix" else {}
+    spread = _split(axis, kind(**own))
     how = _statistics(axis, model) if kind.needs else {}
     if not kind.instant:
         st.caption(
@@ -68,9 +68,13 @@ def paper_of(kind: type[Method]) -> str:
     return (inspect.getdoc(inspect.getmodule(kind)) or "").partition("\n")[0]
 
 
-def _split(axis: str) -> dict[str, Any]:
-    """How the slider's position is spread over the matrices, at the same cost in all."""
-    known = SPLITS[axis]
+def _split(axis: str, method: Method) -> dict[str, Any]:
+    """How the slider's position is spread over the matrices, at the same cost in all; nothing to choose where it cannot be."""
+    suited = {name for name, one in splits(axis).items() if not one.unsuited(method)}
+    known = {name: told for name, told in SPLITS[axis].items() if name == SAME or name in suited}
+    if len(known) == 1:
+        return {}
+    fit_to(list(known), f"{axis}_split")
     chosen = st.selectbox("Spread over the matrices", list(known), key=f"{axis}_split", format_func=known.__getitem__,
                           help="A setting of its own for each matrix, which together cost what the one setting would.",
                           **KEPT)  # fmt: skip

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import heapq
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, TypeVar
@@ -22,9 +22,10 @@ from reparam_core.models.model import structural_clone
 from reparam_core.parametrizations import Statistics
 from reparam_core.recipes import Calibration, Recipe, Step
 from reparam_core.roles import layer_of
+from reparam_core.splits.budget import Option, least_loss
 from reparam_core.statistics import block_paths
 
-K = TypeVar("K")
+K = TypeVar("K", bound=Hashable)
 Position = dict[str, Any]  # the fields of a setting, as a recipe writes them
 # Where a step is tried beside where it stands, mildest first.
 POSITIONS: dict[str, tuple[Position, ...]] = {
@@ -123,44 +124,9 @@ def worst(losses: Mapping[str, float], count: int) -> list[str]:
 
 
 def split(options: Mapping[str, Sequence[tuple[K, Part]]], budget: int) -> dict[str, K]:
-    """An option for each matrix: the least sum of losses in that many bytes, greedily.
-
-    Every matrix begins at its smallest; the next bytes go where they take most loss each. Of a matrix only the options on
-    the lower hull of loss over bytes are steps, so that gains fall and the greedy order is optimal but for the last step.
-    """
-    hulls = {role: _hull(found) for role, found in options.items()}
-    at = dict.fromkeys(hulls, 0)
-    left = budget - sum(hull[0][1].bytes for hull in hulls.values())
-    queue = [(-_gain(hull, 0), role) for role, hull in hulls.items() if len(hull) > 1]
-    heapq.heapify(queue)
-    while queue:
-        _, role = heapq.heappop(queue)
-        hull, here = hulls[role], at[role]
-        cost = hull[here + 1][1].bytes - hull[here][1].bytes
-        if cost > left:  # what is next best may be smaller
-            continue
-        left, at[role] = left - cost, here + 1
-        if here + 2 < len(hull):
-            heapq.heappush(queue, (-_gain(hull, here + 1), role))
-    return {role: hulls[role][at[role]][0] for role in options}
-
-
-def _gain(hull: Sequence[tuple[K, Part]], index: int) -> float:
-    """Loss a byte that the next step takes off."""
-    (_, own), (_, following) = hull[index], hull[index + 1]
-    return (own.loss - following.loss) / (following.bytes - own.bytes)
-
-
-def _hull(options: Sequence[tuple[K, Part]]) -> list[tuple[K, Part]]:
-    """By bytes, only what lies on the lower hull: each next one takes less loss a byte than the one before."""
-    found: list[tuple[K, Part]] = []
-    for one in sorted(options, key=lambda option: (option[1].bytes, option[1].loss)):
-        if found and one[1].loss >= found[-1][1].loss:
-            continue
-        while len(found) > 1 and _gain(found, len(found) - 2) <= _gain([found[-1], one], 0):
-            found.pop()
-        found.append(one)
-    return found
+    """An option for each matrix: the least sum of estimated losses in that many bytes."""
+    offered = {role: [Option(what, part.loss, part.bytes) for what, part in found] for role, found in options.items()}
+    return least_loss(offered, budget)
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 
 from torch import Tensor
 
+from reparam_core.methods.base import Method
 from reparam_core.parametrizations import Leaf
 
 Prepared = Callable[[str], Mapping[str, Tensor]]  # role → what the step's method prepared for that matrix
@@ -21,6 +22,10 @@ class Split(ABC):
     summary: ClassVar[str]  # what it does, in about six words
     formula: ClassVar[str] = ""  # lines of LaTeX
     needs: ClassVar[frozenset[str]] = frozenset()  # what of the inputs' statistics it reads, as methods say it
+
+    def unsuited(self, method: Method) -> str | None:
+        """Why the method takes no settings that differ from matrix to matrix, in words; None where it does."""
+        return None if method.unit == "matrix" else f"it spreads its setting over each {method.unit} itself"
 
     def refuse(self, setting: Any) -> None:
         """Raises ReparamError for a setting that cannot be spread: asked before any number is touched."""

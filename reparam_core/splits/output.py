@@ -1,18 +1,19 @@
 """Bits where they buy most: widths by marginal gain in the output's error instead of the same width everywhere."""
 
 from collections.abc import Mapping
-from heapq import heapify, heapreplace
 from typing import ClassVar
 
 import torch
 from torch import Tensor
 
-from reparam_core.methods.base import statistics_of
+from reparam_core.errors import ReparamError
+from reparam_core.methods.base import Method, statistics_of
 from reparam_core.methods.grids import rounded
 from reparam_core.methods.settings import BitsSetting
 from reparam_core.parametrizations import Leaf
 from reparam_core.registry import register_split
 from reparam_core.splits.base import Prepared, Split
+from reparam_core.splits.budget import Option, least_loss
 
 WIDTHS = range(2, 9)
 
@@ -35,27 +36,20 @@ class Output(Split):
     )
     needs: ClassVar[frozenset[str]] = frozenset({"gram"})
 
+    def unsuited(self, method: Method) -> str | None:
+        lacking = set(WIDTHS) - set(type(method).widths)
+        return super().unsuited(method) or ("it has not every width from 2 to 8 bits" if lacking else None)
+
+    def refuse(self, setting: BitsSetting) -> None:
+        if setting.bits < WIDTHS[0]:
+            raise ReparamError(f"A split by output begins at {WIDTHS[0]} bits, and {setting.bits} is asked.",
+                               "Leave the split out, or ask for more bits.")  # fmt: skip
+
     def settings(self, setting: BitsSetting, leaves: Mapping[str, Leaf], prepared: Prepared) -> dict[str, BitsSetting]:
-        errors = {role: _errors(leaf, setting) for role, leaf in leaves.items()}
-        sizes = {role: leaf.weight.numel() for role, leaf in leaves.items()}
-        widths = dict.fromkeys(leaves, WIDTHS[0])
-        left = (setting.bits - WIDTHS[0]) * sum(sizes.values())
-        queue = [(-_gain(errors[role], WIDTHS[0]) / sizes[role], role) for role in leaves]
-        heapify(queue)
-        while queue and queue[0][0] < 0:
-            role = queue[0][1]
-            if sizes[role] > left:  # what is next best may be smaller
-                heapreplace(queue, (0.0, role))
-                continue
-            left -= sizes[role]
-            widths[role] += 1
-            heapreplace(queue, (-_gain(errors[role], widths[role]) / sizes[role], role))
-        return {role: setting.model_copy(update={"bits": width}) for role, width in widths.items()}
-
-
-def _gain(errors: Mapping[int, float], width: int) -> float:
-    """What one more bit takes off; nothing at the greatest width."""
-    return max(0.0, errors[width] - errors[width + 1]) if width + 1 in errors else 0.0
+        options = {role: [Option(width, error, width * leaf.weight.numel()) for width, error in _errors(leaf, setting).items()]
+                   for role, leaf in leaves.items()}  # fmt: skip
+        budget = setting.bits * sum(leaf.weight.numel() for leaf in leaves.values())
+        return {role: setting.model_copy(update={"bits": width}) for role, width in least_loss(options, budget).items()}
 
 
 def _errors(leaf: Leaf, setting: BitsSetting) -> dict[int, float]:

@@ -141,6 +141,9 @@ def test_behind_compressed_blocks_a_split_still_comes_from_the_base(model: Model
             {"rules": [{"sparsity": {"method": "magnitude", "fraction": 0.5, "scope": "model", "split": "outliers"}}]},
             "spreads its setting over each model itself",
         ),
+        ("nf4@output", "it has not every width from 2 to 8 bits"),
+        ("binary@output", "it has not every width from 2 to 8 bits"),
+        ("codebook:1@output", "begins at 2 bits, and 1 is asked"),
     ],
 )  # fmt: skip
 def test_what_cannot_be_split_is_refused(model: Model, recipe: Any, told: str) -> None:
