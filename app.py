@@ -8,9 +8,10 @@ from streamlit.navigation.page import StreamlitPage
 
 def _run(page: StreamlitPage) -> None:
     """The page, and meanwhile nothing in the background."""
-    from reparam_core.jobs import evaluator  # not before the menu is there: torch takes seconds
+    from pages.components.live import only_what_is_asked_now  # not before the menu is there: torch takes seconds
+    from reparam_core.jobs import evaluator
 
-    with evaluator().drawing():
+    with evaluator().drawing(), only_what_is_asked_now():
         page.run()
 
 

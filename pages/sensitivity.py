@@ -1,6 +1,5 @@
 """Sensitivity: what compressing each matrix alone costs, and recipes that follow from it."""
 
-from functools import partial
 from typing import Any
 
 import streamlit as st
@@ -10,11 +9,11 @@ from pages.components.calibration import pick_calibration
 from pages.components.controls import pick_model, pick_sources, take_own_source
 from pages.components.errors import show_error
 from pages.components.history import KEPT, ROW, groups_of
-from pages.components.live import ask, failed, live
+from pages.components.live import ask, ask_score, failed, live
 from pages.components.matrix import pick_matrix
 from pages.components.sensitivity_views import View, charts, estimating, proposals, sentence
 from reparam_core import ReparamError
-from reparam_core.jobs import explored, measured, sensed
+from reparam_core.jobs import measured, sensed
 from reparam_core.jobs.sensitivity import LENGTH, SEQUENCES
 from reparam_core.measure.sensitivity import suited
 from reparam_core.models import Model
@@ -85,7 +84,7 @@ def look(model: Model, step: Step, text: Calibration, sources: list[str], role: 
     if estimates.pending or estimates.error is not None or not sources:
         return view
     source = sources[0]
-    view.proposed.update({name: ask(f"joint-{index}", (model.name, recipe, source), partial(explored, model, recipe, [source]))
+    view.proposed.update({name: ask_score(f"joint-{index}", model, recipe, [source])
                           for index, (name, recipe) in enumerate(view.recipes.items())})  # fmt: skip
     view.cells.append(ask("matrix", (*wanted, source, role), lambda: measured(model, step, text, source, role)))
     view.cells.append(ask("cells", (*wanted, source), lambda: measured(model, step, text, source), "background"))

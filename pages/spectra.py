@@ -9,7 +9,7 @@ from pages.components.address import read_address, say_misread
 from pages.components.controls import pick_model, pick_recipe, pick_sources, take_own_source
 from pages.components.errors import show_error
 from pages.components.history import KEPT, load_recipe, undo_and_redo
-from pages.components.live import ask, failed, live
+from pages.components.live import ask, ask_score, failed, live
 from pages.components.matrix import pick_matrix
 from pages.components.spectra_views import View, all_layers, alternating, one_matrix, sentence
 from reparam_core import ReparamError
@@ -20,7 +20,6 @@ from reparam_core.jobs import (
     compared_spectrum,
     cut_qualities,
     cut_recipe,
-    explored,
     ladder,
     seen_roles,
 )
@@ -61,14 +60,9 @@ def asked(model: Model, role: str, recipe: str, cut: int, sources: list[str], na
     """
     spectra = ask("spectrum", (model.name, role, recipe), lambda: compared_spectrum(model, role, recipe))
     lanes: list[Lane] = ["interactive" if name == VIEWS[0] else "background", "background"]
-    scores = [scored(f"cut-{index}", model, role, cut, source, lanes[index]) for index, source in enumerate(sources)]
+    scores = [ask_score(f"cut-{index}", model, cut_recipe(role, cut), [source], lanes[index])
+              for index, source in enumerate(sources)]  # fmt: skip
     return View(model, role, recipe, cut, sources, spectra, scores)
-
-
-def scored(name: str, model: Model, role: str, cut: int, source: str, lane: Lane) -> Ticket:
-    """The model's score with this one cut on one source."""
-    return ask(name, (model.name, role, cut, source, lane),
-               lambda: explored(model, cut_recipe(role, cut), [source]), lane)  # fmt: skip
 
 
 def job_of(name: str, view: View) -> tuple[str, Ticket | None, Callable[[], None]]:

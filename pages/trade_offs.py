@@ -21,7 +21,7 @@ from pages.components.controls import (
 )
 from pages.components.errors import show_error
 from pages.components.history import load_recipe, undo_and_redo
-from pages.components.live import ask, awaited, failed, live
+from pages.components.live import ask, ask_score, awaited, failed, live
 from pages.components.panels import by_layer, claims_panel, recipe_panel, tasks_panel, text_panel
 from pages.components.progress import with_time_left
 from pages.components.rows import (
@@ -41,7 +41,7 @@ from pages.components.words import sentence
 from reparam_core import ReparamError
 from reparam_core.data import is_labelled
 from reparam_core.figures.tradeoffs import axis_curve, tradeoff_scatter
-from reparam_core.jobs import LARGE, Details, Explored, Point, Ticket, detailed, explored, measured_so_far, swept
+from reparam_core.jobs import LARGE, Details, Explored, Point, Ticket, detailed, detailed_before, measured_so_far, swept
 from reparam_core.jobs.lasting import seconds_at_first
 from reparam_core.models import Model
 from reparam_core.recipes import Recipe
@@ -81,10 +81,10 @@ class Asked:
 
 def ask_for(model: Model, recipe: str, sources: list[str], chosen: str | None) -> Asked:
     """The jobs of this setting; what one waits for goes first."""
-    quality = ask("quality", (model.name, recipe, tuple(sources)), lambda: explored(model, recipe, sources))
-    pinned = ask("pinned", (model.name, chosen, tuple(sources)), lambda: explored(model, chosen, sources),
-                 "background") if chosen else None  # fmt: skip
-    details = ask("details", (model.name, recipe), lambda: detailed(model, recipe), "background")
+    quality = ask_score("quality", model, recipe, sources)
+    pinned = ask_score("pinned", model, chosen, sources, "background") if chosen else None
+    details = ask("details", (model.name, recipe), lambda: detailed(model, recipe), "background",
+                  known=lambda: detailed_before(model, recipe))  # fmt: skip
     return Asked(model, recipe, sources, chosen, quality, details, pinned)
 
 

@@ -20,15 +20,14 @@ from typing import Any, Literal
 from reparam_core.apply import CancelledError
 from reparam_core.errors import ReparamError
 
-Lane = Literal[
-    "interactive", "panel", "background"
-]  # in this order: what the hand waits for, what an open panel shows, the rest
+# What the hand waits for, what an open panel shows, the rest: in this order.
+Lane = Literal["interactive", "panel", "background"]
 LANES: tuple[Lane, ...] = ("interactive", "panel", "background")
 # Seconds that one thread keeps the interpreter from another. Every operation of torch gives it up and wants it back: by
 # Python's 5 ms, a pass of a hundred operations beside a page that is being drawn takes half a second instead of 20 ms.
 SWITCH = 0.0005
 LOOK = 2.0  # seconds after which it is looked whether someone came back
-PATIENCE = 300.0  # seconds that a background job waits for whoever asked for it
+PATIENCE = 300.0  # seconds that a job waits for whoever asked for it
 State = Literal["waiting", "running", "done", "failed", "cancelled"]
 
 
@@ -120,21 +119,30 @@ class Evaluator:
         lane: Lane = "interactive",
         watched: Callable[[], bool] = always,
     ) -> Ticket:
-        """Ask for a job; the session's older job of that name is abandoned.
-
-        In the background it goes on only while it is `watched`.
-        """
+        """Ask for a job, which goes on only while it is `watched`; the session's older job of that name is abandoned."""
         ticket = Ticket(session, name, make, lane, watched)
+        self.abandon(session, name)
         with self._changed:
-            older = self._jobs.pop((session, name), None)
-            if older is not None:
-                older.cancel()
             self._jobs[(session, name)] = ticket
             self._changed.notify()
             if not self._working:
                 self._working = True
                 threading.Thread(target=self._work, name="evaluator", daemon=True).start()
         return ticket
+
+    def answered(self, session: str, name: str, answer: Any) -> Ticket:
+        """In the place of a job whose answer is known: it waits for nothing; the older job of that name is abandoned."""
+        self.abandon(session, name)
+        ticket = Ticket(session, name, lambda: iter(()), "interactive", latest=answer)
+        ticket.finish("done")
+        return ticket
+
+    def abandon(self, session: str, name: str) -> None:
+        """The session's job of that name, where there is one."""
+        with self._changed:
+            older = self._jobs.pop((session, name), None)
+            if older is not None:
+                older.cancel()
 
     @contextmanager
     def drawing(self) -> Iterator[None]:
@@ -161,12 +169,12 @@ class Evaluator:
             return ticket
 
     def _next(self) -> Ticket | None:
-        """Of the first lane that has any, the job that waited longest; in the background only what is watched."""
+        """Of the first lane that has any, the job that waited longest; only what is watched."""
         for name in [name for name, one in self._jobs.items() if not one.pending]:
             del self._jobs[name]
         for lane in LANES[:1] if self._drawing else LANES:
             for name, one in self._jobs.items():
-                if one.lane == lane and not (lane == "background" and one.left()):
+                if one.lane == lane and not one.left():
                     self._jobs.move_to_end(name)
                     return one
         return None

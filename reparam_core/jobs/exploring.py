@@ -170,7 +170,7 @@ def explored(model: Model, recipe: str, sources: Sequence[str]) -> Iterator[Expl
     """A first estimate of each source, then refined in turn; at once from the store where it was measured before."""
     parsed = Recipe.parse(recipe)
     asked = [asked_of(model, source) for source in sources]
-    points = {one.name: point for one in asked if (point := _kept(model, parsed, one))}
+    points = _points(model, parsed, asked)
     if points:
         yield Explored(dict(points))
     missing = [one for one in asked if one.name not in points]
@@ -190,6 +190,21 @@ def explored(model: Model, recipe: str, sources: Sequence[str]) -> Iterator[Expl
             points[quality.evaluation.name] = point if quality.final else _beside_base(model, quality, point)
         known = {one.name: points[one.name] for one in asked if one.name in points}
         yield Explored(known, "" if known else "Scoring the first tokens")
+
+
+def explored_before(model: Model, recipe: str, sources: Sequence[str]) -> Explored | None:
+    """What `explored` would answer, without any work, where each source was measured before.
+
+    None too before a source was asked for once: whoever draws a page never makes an evaluation.
+    """
+    asked = [one for source in sources if (one := _asked.get((model.sha256, source)))]
+    points = _points(model, Recipe.parse(recipe), asked)
+    return Explored(points) if len(points) == len(sources) else None
+
+
+def _points(model: Model, recipe: Recipe, asked: Sequence[Evaluation]) -> dict[str, Point]:
+    """Of the sources that this setting was measured on before."""
+    return {one.name: point for one in asked if (point := _kept(model, recipe, one))}
 
 
 def _refuse_overlap(model: Model, recipe: Recipe, asked: Sequence[Evaluation]) -> None:
@@ -310,9 +325,7 @@ def _perplexity(nll: float) -> float:
 def detailed(model: Model, recipe: str) -> Iterator[Details]:
     """What changed by layer and what was claimed, then latency, then task accuracies; kept once they are whole."""
     parsed = Recipe.parse(recipe)
-    name = key(details=model.sha256, recipe=parsed.canonical, threads=torch.get_num_threads(),
-               dtype=str(exploring_dtype(model)))  # fmt: skip
-    found = _kept_details(name)
+    found = detailed_before(model, parsed)
     if found is not None:
         yield found
         return
@@ -326,12 +339,19 @@ def detailed(model: Model, recipe: str) -> Iterator[Details]:
     yield (found := replace(found, timed=found.latency is not None))
     for reports in aside(task_steps(setting)):
         yield (found := replace(found, tasks=reports))
-    store().put(name, asdict(found) | {"seen": time.time()}, model=model.sha256, recipe=parsed.canonical)
+    store().put(
+        _details_name(model, parsed), asdict(found) | {"seen": time.time()}, model=model.sha256, recipe=parsed.canonical
+    )
 
 
-def _kept_details(name: str) -> Details | None:
-    """From the store; None where another version wrote it."""
-    value = store().get(name)
+def _details_name(model: Model, recipe: Recipe) -> str:
+    return key(details=model.sha256, recipe=recipe.canonical, threads=torch.get_num_threads(),
+               dtype=str(exploring_dtype(model)))  # fmt: skip
+
+
+def detailed_before(model: Model, recipe: str | Recipe) -> Details | None:
+    """From the store; None where it was never measured whole, or where another version wrote it."""
+    value = store().get(_details_name(model, Recipe.parse(recipe)))
     if value is None or set(value) != {one.name for one in fields(Details)}:
         return None
     return Details(**value | {"claims": [Claim(**one) for one in value["claims"]]})

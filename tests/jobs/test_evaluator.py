@@ -9,7 +9,7 @@ import pytest
 
 from reparam_core.errors import ReparamError
 from reparam_core.jobs import Evaluator
-from reparam_core.jobs.evaluator import Lane
+from reparam_core.jobs.evaluator import LANES, Lane
 
 
 def counting(to: int) -> Iterator[int]:
@@ -89,12 +89,13 @@ def test_a_failure_is_a_line_and_the_worker_lives_on(raised: Exception, told: st
     assert after.state == "done"
 
 
-def test_a_background_job_rests_while_no_one_is_there_and_goes_on_when_someone_comes_back(
-    monkeypatch: pytest.MonkeyPatch,
+@pytest.mark.parametrize("lane", LANES)
+def test_a_job_rests_while_no_one_is_there_and_goes_on_when_someone_comes_back(
+    monkeypatch: pytest.MonkeyPatch, lane: Lane
 ) -> None:
     monkeypatch.setattr(sys.modules[Evaluator.__module__], "LOOK", 0.01)
     worker, there = Evaluator(), threading.Event()
-    ticket = worker.submit("a", "sweep", lambda: counting(3), "background", there.is_set)
+    ticket = worker.submit("a", "sweep", lambda: counting(3), lane, there.is_set)
     assert not ticket.wait(0.2)
     assert ticket.latest is None
     assert worker.submit("b", "sweep", lambda: counting(2), "background").wait(10)  # others are not held up
@@ -104,12 +105,27 @@ def test_a_background_job_rests_while_no_one_is_there_and_goes_on_when_someone_c
     assert ticket.latest == 2
 
 
-def test_a_background_job_that_no_one_comes_back_for_is_abandoned(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_job_that_no_one_comes_back_for_is_abandoned(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys.modules[Evaluator.__module__], "LOOK", 0.01)
     monkeypatch.setattr(sys.modules[Evaluator.__module__], "PATIENCE", 0.05)
     ticket = Evaluator().submit("a", "sweep", lambda: counting(3), "background", lambda: False)
     assert ticket.wait(10)
     assert (ticket.state, ticket.latest) == ("cancelled", None)
+
+
+def test_what_is_known_waits_for_nothing_and_takes_the_place_of_the_older_job() -> None:
+    evaluator, go = Evaluator(), threading.Event()
+
+    def busy() -> Iterator[None]:
+        go.wait(10)
+        yield
+
+    evaluator.submit("b", "long", busy)
+    older = evaluator.submit("a", "quality", lambda: counting(3))
+    ticket = evaluator.answered("a", "quality", "known")
+    assert (ticket.state, ticket.latest, ticket.wait(0)) == ("done", "known", True)
+    assert older.state == "cancelled"
+    go.set()
 
 
 def test_what_a_panel_shows_waits_for_the_hand_and_goes_before_the_rest() -> None:

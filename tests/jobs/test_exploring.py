@@ -18,6 +18,7 @@ from reparam_core.jobs import (
     detailed,
     evaluator,
     explored,
+    explored_before,
     exploring,
     measured_so_far,
     stepping,
@@ -97,6 +98,17 @@ def test_what_was_measured_is_there_at_once(model: Model, monkeypatch: pytest.Mo
     assert kept.pop("seen") > 0
     known.pop("seen")
     assert json.loads(json.dumps(known)) == json.loads(json.dumps(kept))
+
+
+def test_what_was_measured_before_is_told_without_work_once_its_source_was_asked_for(model: Model) -> None:
+    assert explored_before(model, "rtn:4", ["addresses"]) is None
+    (*_, last) = explored(model, "rtn:4", ["addresses"])
+    found = explored_before(model, "rtn:4", ["addresses"])
+    assert found is not None
+    assert found.points["addresses"].perplexity == last.points["addresses"].perplexity
+    assert explored_before(model, "rtn:4", BOTH) is None
+    exploring._asked.clear()
+    assert explored_before(model, "rtn:4", ["addresses"]) is None
 
 
 def test_only_what_is_missing_is_measured(model: Model) -> None:
