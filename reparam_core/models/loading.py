@@ -31,6 +31,7 @@ from reparam_core.models.pooled import MeanPooledBertForSequenceClassification
 
 Progress = Callable[[float, str], None]
 transformers.logging.disable_progress_bar()  # progress goes to whoever asked for the model
+transformers.logging.set_verbosity_error()  # what is amiss with a checkpoint is told in one line, below
 KEPT = 8  # models in memory
 _loaded: OrderedDict[str, Model] = OrderedDict()
 _turns: dict[str, threading.Lock] = {}  # one a name, so that no model is read twice
@@ -127,8 +128,24 @@ def _read(name: str, folder: Path, config: Any, files: list[Path], source_bits: 
 
 def _filled(config: Any, folder: Path) -> nn.Module:
     safe = {"use_safetensors": True, "local_files_only": True, "trust_remote_code": False}
-    module: nn.Module = _class_of(config).from_pretrained(folder, dtype=torch.float32, **safe)
+    module: nn.Module
+    module, found = _class_of(config).from_pretrained(
+        folder, dtype=torch.float32, output_loading_info=True, ignore_mismatched_sizes=True, **safe
+    )
+    _check_complete(folder, sorted(found["missing_keys"]), sorted(found["mismatched_keys"]))
     return module
+
+
+def _check_complete(folder: Path, missing: list[str], mismatched: list[tuple[Any, ...]]) -> None:
+    """Raises ReparamError where transformers filled what the file does not hold with random numbers."""
+    remedy = "Fetch it again; or its config.json is that of another model than the weights."
+    if mismatched:
+        name, *shapes = mismatched[0]
+        held, asked = (" × ".join(map(str, shape)) for shape in shapes)
+        raise ReparamError(f"In {folder} {name} is {held}, and the configuration asks for {asked}.", remedy)
+    if missing:
+        more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
+        raise ReparamError(f"The weights in {folder} lack {missing[0]}{more}, which config.json asks for.", remedy)
 
 
 def _read_config(folder: Path) -> Any:

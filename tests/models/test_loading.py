@@ -1,13 +1,16 @@
 """Loading: the models used last stay, each name is read once, and the hub is asked for the size first."""
 
+import json
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import huggingface_hub
 import pytest
 import torch
 import transformers
+from safetensors.torch import load_file, save_file
 
 from reparam_core.errors import ReparamError
 from reparam_core.models import load, loaded, loading
@@ -62,3 +65,25 @@ def test_a_model_of_the_hub_that_does_not_fit_is_refused_before_it_is_fetched(mo
     monkeypatch.setattr(huggingface_hub, "snapshot_download", lambda *_, **__: pytest.fail("it was fetched"))
     with pytest.raises(ReparamError, match="memory"):
         load("someone/too-large")
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        (lambda config, weights: weights.pop("model.layers.0.self_attn.q_proj.weight"), r"lack model\.layers\.0\.self_attn\.q_proj\.weight, "),
+        (lambda config, weights: config.update(num_hidden_layers=2), r"lack model\.layers\.1\.\S+ and \d+ more, "),
+        (lambda config, weights: config.update(hidden_size=32), r"is \d+ × \d+, and the configuration asks for \d+ × 32"),
+    ],
+)  # fmt: skip
+def test_weights_that_are_not_those_of_the_configuration_are_refused_in_one_line(
+    folders: list[Path], tmp_path: Path, change: Any, told: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    config = json.loads((folders[0] / "config.json").read_text(encoding="utf-8"))
+    weights = load_file(folders[0] / "model.safetensors")
+    change(config, weights)
+    (tmp_path / "config.json").write_text(json.dumps(config), encoding="utf-8")
+    save_file(weights, tmp_path / "model.safetensors")
+    with pytest.raises(ReparamError, match=told) as caught:
+        load(tmp_path)
+    assert "\n" not in str(caught.value)
+    assert capfd.readouterr().err == ""
