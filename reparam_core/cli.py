@@ -248,7 +248,7 @@ def compress(
     refuse_place(out, force)
     loaded, parsed = _load(model, recipe)
     setting = _applied(loaded, parsed, calibration)
-    file = write_packed(out, setting.model, setting.forms, setting.storage, force)
+    file = write_packed(out, setting.start, setting.forms, setting.storage, force)
     found = {"model": model, "recipe": setting.recipe.as_json(), "out": str(out), "bytes": file.stat().st_size}
     answer(found, as_json, f"{out}: {found['bytes']:,} bytes")
 

@@ -14,13 +14,23 @@ from typing import Annotated, Any, Literal
 
 import bracex
 import torch
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    InstanceOf,
+    TypeAdapter,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 from wcmatch import fnmatch
 
 from reparam_core.errors import MOST_QUOTED, ReparamError, quoted, shortened
 from reparam_core.methods.base import Method
+from reparam_core.methods.rewriting import Transform
 from reparam_core.methods.settings import SETTINGS, Setting
-from reparam_core.registry import AXES, method, methods, split, splits
+from reparam_core.registry import AXES, method, methods, split, splits, transform, transforms
 from reparam_core.splits.base import Split
 
 MOST_PATTERNS = 1000  # that the braces of one glob may stand for
@@ -190,10 +200,17 @@ class Recipe(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
     version: Literal[1] = 1
-    transform: tuple[()] = ()  # no transform method is registered yet
+    transform: tuple[InstanceOf[Transform], ...] = ()  # rewrites that keep the function, before any rule
     rules: tuple[Rule, ...]
     storage: Literal["float16", "bfloat16", "float32"] | None = None
     calibration: Calibration = Calibration()
+
+    @field_validator("transform", mode="before")
+    @classmethod
+    def _rewrites(cls, raw: Any) -> Any:
+        if not isinstance(raw, list | tuple):
+            raise ReparamError(f"The recipe's transform is {_shown(raw)}.", 'Give a list, as [{"method": "rotate"}].')
+        return tuple(_transform(one) for one in raw)
 
     @classmethod
     def parse(cls, source: str | Path | Mapping[str, Any] | Recipe) -> Recipe:
@@ -211,9 +228,10 @@ class Recipe(BaseModel):
     def as_json(self) -> dict[str, Any]:
         """The canonical JSON: defaults left out, and a calibration that no step reads."""
         storage = {} if self.storage is None else {"storage": self.storage}
+        first = {"transform": [one.as_json() for one in self.transform]} if self.transform else {}
         own = self.calibration.model_dump(exclude_defaults=True) if self.reads else {}
         read = {"calibration": own} if own else {}
-        return {"version": 1, "rules": [rule.as_json() for rule in self.rules]} | storage | read
+        return {"version": 1, **first, "rules": [rule.as_json() for rule in self.rules]} | storage | read
 
     def with_rules(self, rules: Sequence[Mapping[str, Any]]) -> Recipe:
         """Other rules with what else this recipe says."""
@@ -227,15 +245,16 @@ class Recipe(BaseModel):
     def short(self) -> str:
         """The short form where there is one, else the steps with where they apply."""
         kept = f" in {self.storage}" if self.storage else ""
+        first = " + ".join(one.short() for one in self.transform)
         if not any(step for rule in self.rules for step in rule.steps.values()):
-            return f"base{kept}"
+            return f"{first or 'base'}{kept}"
         told = []
         for rule in self.rules:
             steps = " + ".join(step.short() if step else f"no {axis}" for axis, step in rule.steps.items())
             told.append(f"{steps} on {rule.where}" if rule.where else steps)
         own = self.as_json().get("calibration")
         read = f" on {self.calibration.sequences} × {self.calibration.length} of {self.calibration.text}" if own else ""
-        return "; ".join(told) + kept + read
+        return (f"{first} + " if first else "") + "; ".join(told) + kept + read
 
     @property
     def reads(self) -> bool:
@@ -265,6 +284,24 @@ class Recipe(BaseModel):
         return {role: steps for role, steps in plan.items() if steps}
 
 
+def _transform(raw: Any) -> Transform:
+    """From a recipe's JSON. Raises ReparamError naming the field."""
+    if isinstance(raw, Transform):
+        return raw
+    if not isinstance(raw, dict) or "method" not in raw:
+        raise ReparamError(f"A transform needs a method, got {_shown(raw)}.", f"Known: {', '.join(transforms())}.")
+    kind = transform(str(raw["method"]))
+    known = [one.name for one in fields(kind)]
+    told = f"Its fields are {', '.join(known)}." if known else "It has no fields."
+    own = {name: value for name, value in raw.items() if name != "method"}
+    if unknown := sorted(set(own) - set(known)):
+        raise ReparamError(f"The transform '{kind.name}' is wrong: unknown field {quoted(unknown[0])}.", told)
+    try:
+        return TypeAdapter(kind).validate_python(own)
+    except ValidationError as error:
+        raise ReparamError(f"The transform '{kind.name}' is wrong: {_plain(error)}.", told) from None
+
+
 def roles_told(roles: Iterable[str]) -> str:
     """`Roles are layers.0.attention.q, …`: one of each kind, and not too many."""
     kinds: dict[str, str] = {}
@@ -291,7 +328,10 @@ def _read(text: str) -> Any:
             raise ReparamError(
                 f"The recipe file {quoted(text)} cannot be read: {reason}.", "Give a JSON file."
             ) from None
-    return {"rules": short_rules(text)}
+    parts = PLUS.split(text)
+    first = [part.strip() for part in parts if part.strip() in transforms()]
+    rest = [part for part in parts if part.strip() not in first]
+    return {"transform": [{"method": name} for name in first], "rules": short_rules("+".join(rest)) if rest else []}
 
 
 def _json(text: str, what: str) -> Any:
@@ -304,6 +344,7 @@ def _json(text: str, what: str) -> Any:
         raise ReparamError(f"{what} is beyond what can be read.", "Write numbers and rules as usual.") from None
 
 
+PLUS = re.compile(r"\+(?!\d)")  # 1e+06 is a number
 NUMBER = r"[\d.]+(?:e[+-]?\d+)?"
 RANK = re.compile(rf"r(?P<rank>\d+)|e(?P<energy>{NUMBER})|(?P<parameters>{NUMBER})p|(?P<keep>{NUMBER})")
 SPARSITY = re.compile(rf"t(?P<threshold>{NUMBER})|(?P<pattern>\d+:\d+)|(?P<fraction>{NUMBER})")
@@ -318,7 +359,7 @@ def short_rules(text: str) -> list[dict[str, Any]]:
     if text == "base":
         return []
     rule: dict[str, Any] = {}
-    for part in re.split(r"\+(?!\d)", text):  # 1e+06 is a number
+    for part in PLUS.split(text):
         axis, step = _short_step(part.strip())
         if axis in rule:
             raise ReparamError(
@@ -335,6 +376,8 @@ def _short_step(part: str) -> tuple[str, dict[str, Any]]:
     wrong = ReparamError(f"{quoted(part)} is no step of a recipe.", f"Write 'base', or steps like '{EXAMPLE}'.")
     if not name or (":" in said) != bool(value) or not all(hows):
         raise wrong
+    if name in transforms():
+        raise ReparamError(f"{quoted(part)} is no step of a recipe: a transform has no setting.", f"Write {name}.")
     kind = method(name)
     if not value and (kind.axis != "bits" or len(kind.widths) > 1):  # one that has one width needs no setting
         raise wrong

@@ -12,13 +12,16 @@ from reparam_core.errors import ReparamError, quoted
 
 if TYPE_CHECKING:
     from reparam_core.methods.base import Method
+    from reparam_core.methods.rewriting import Transform
     from reparam_core.splits import Split
 
 METHODS: dict[str, type[Method]] = {}
 SPLITS: dict[str, Split] = {}
+TRANSFORMS: dict[str, type[Transform]] = {}
 AXES = ("rank", "sparsity", "bits")  # also the order in which the steps of one rule apply
 M = TypeVar("M", bound="type[Method]")
 S = TypeVar("S", bound="type[Split]")
+T = TypeVar("T", bound="type[Transform]")
 
 
 def register(method: M) -> M:
@@ -31,6 +34,12 @@ def register_split(split: S) -> S:
     """Class decorator: the same for a way to spread a setting over matrices."""
     SPLITS[split.name] = split()
     return split
+
+
+def register_transform(transform: T) -> T:
+    """Class decorator: the same for a rewrite that keeps the function and comes before every rule."""
+    TRANSFORMS[transform.name] = transform
+    return transform
 
 
 @cache
@@ -52,6 +61,20 @@ def method(name: str, axis: str | None = None) -> type[Method]:
     if name not in known:
         kind = f"{axis} method" if axis else "method"
         raise ReparamError(f"Unknown {kind} {quoted(name)}.", f"Known: {_listed(known)}.")
+    return known[name]
+
+
+def transforms() -> dict[str, type[Transform]]:
+    """Every rewrite that keeps the function, by name."""
+    _discover("methods")
+    return {name: TRANSFORMS[name] for name in sorted(TRANSFORMS)}
+
+
+def transform(name: str) -> type[Transform]:
+    """The rewrite of that name. Raises ReparamError with those that there are."""
+    known = transforms()
+    if name not in known:
+        raise ReparamError(f"Unknown transform {quoted(name)}.", f"Known: {_listed(known)}.")
     return known[name]
 
 

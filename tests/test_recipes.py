@@ -64,6 +64,32 @@ def test_steps_say_behind_what_their_inputs_are_gathered(text: str) -> None:
     assert recipe.reads
 
 
+@pytest.mark.parametrize(
+    ("text", "names", "axes"),
+    [("rotate", ["rotate"], []), ("fold-norms + rotate", ["fold-norms", "rotate"], []),
+     ("rotate + rtn:4g64", ["rotate"], ["bits"]), ("rotate + svd:0.5 + wanda:2:4@sequential", ["rotate"], ["rank", "sparsity"])],
+)  # fmt: skip
+def test_rewrites_come_first(text: str, names: list[str], axes: list[str]) -> None:
+    recipe = Recipe.parse(text)
+    assert [one.name for one in recipe.transform] == names
+    assert [axis for rule in recipe.rules for axis in rule.steps] == axes
+    assert recipe.short() == text
+    assert recipe.as_json()["transform"] == [{"method": name} for name in names]
+    for again in (Recipe.parse(recipe.canonical), Recipe.parse(text.replace(" ", "")), recipe.with_rules(recipe.as_json()["rules"])):
+        assert again == recipe
+        assert again.canonical == recipe.canonical
+    assert Recipe.parse({"rules": recipe.as_json()["rules"]}).canonical != recipe.canonical
+
+
+def test_a_rewrites_own_fields_are_told() -> None:
+    said = {"transform": [{"method": "rotate", "seed": 3, "heads": True}], "rules": []}
+    recipe = Recipe.parse(said)
+    assert recipe.as_json()["transform"] == [{"method": "rotate", "seed": 3}]
+    assert recipe.short() == "rotate (seed 3)"
+    assert Recipe.parse(recipe.canonical) == recipe
+    assert Recipe.parse({"transform": [], "rules": []}).canonical == Recipe.parse("base").canonical
+
+
 @pytest.mark.parametrize(("text", "reads"), [("base", False), ("svd:0.5 + magnitude:2:4 + hqq:4", False),
                                              ("svd:0.5 + wanda:0.5", True)])  # fmt: skip
 def test_only_calibrated_steps_read_the_inputs(text: str, reads: bool) -> None:
@@ -97,6 +123,15 @@ def test_a_calibration_counts_where_it_is_read() -> None:
         ('{"rules": [{"rank": {"method": "svd", "keep": 0.5, "rank": 3}}]}', "exactly one of"),
         ('{"rules": [{"rank": {"method": "rtn", "keep": 0.5}}]}', "Unknown rank method 'rtn'"),
         ("missing.json", "cannot be read"),
+        ("", "no step of a recipe"),
+        ("rotate +", "no step of a recipe"),
+        ("rotate:4", "a transform has no setting. Write rotate"),
+        ('{"transform": "rotate", "rules": []}', "transform is 'rotate'. Give a list"),
+        ('{"transform": ["rotate"], "rules": []}', "A transform needs a method, got 'rotate'. Known: fold-norms"),
+        ('{"transform": [{"method": "svd"}], "rules": []}', "Unknown transform 'svd'. Known: fold-norms"),
+        ('{"transform": [{"method": "rotate", "angle": 3}], "rules": []}', "'rotate' is wrong: unknown field 'angle'. Its fields"),
+        ('{"transform": [{"method": "rotate", "kind": "dct"}], "rules": []}', "'rotate' is wrong: kind: input should be"),
+        ('{"transform": [{"method": "fold-norms", "seed": 1}], "rules": []}', "It has no fields"),
         ("wanda:0.5@foo", "'wanda' is wrong: input should be 'one-shot' or 'sequential'"),
         ("wanda:0.5@", "'wanda:0.5@' is no step of a recipe"),
         ("wanda@sequential", "no (step of a recipe|setting for wanda)"),

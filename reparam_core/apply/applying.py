@@ -12,6 +12,7 @@ from reparam_core.apply.checking import check, plan_of
 from reparam_core.apply.finished import keep, kept
 from reparam_core.apply.preparing import preparing, side_by_side
 from reparam_core.apply.returning import Returning
+from reparam_core.apply.rewriting import rewritten
 from reparam_core.apply.setting import Setting
 from reparam_core.apply.splitting import splitting
 from reparam_core.apply.steps import Plan, Work, batches, first, transformed
@@ -74,12 +75,13 @@ def applying(
     """`apply` in steps, each a place to pause or to stop: yields how much is done and what comes next."""
     parsed = Recipe.parse(recipe)
     checked = check(model, parsed, calibration)
-    started, work = time.perf_counter(), Work(model, parsed.storage_dtype(model.storage))
+    started, start = time.perf_counter(), rewritten(model, parsed)
+    work = Work(start, parsed.storage_dtype(model.storage))
     forms = yield from _forms(work, parsed, checked.plan, checked.calibration, dtype)
-    changed = bool(forms) or work.storage != model.storage
-    module = model.clone(forms, dtype, work.storage) if changed else model.module_in(dtype)
+    changed = bool(forms) or work.storage != start.storage
+    module = start.clone(forms, dtype, work.storage) if changed else start.module_in(dtype)
     seconds = {"prepare": work.prepare, "apply": time.perf_counter() - started - work.prepare}
-    return Setting(model, parsed, forms, module, dtype, seconds, checked.calibration)
+    return Setting(model, parsed, forms, module, dtype, seconds, checked.calibration, start)
 
 
 def _forms(work: Work, recipe: Recipe, plan: Plan, read: Sequences | None, dtype: torch.dtype) -> Making:
@@ -156,7 +158,8 @@ def prepare(model: Model, recipe: Recipe, progress: Progress | None = None) -> f
     """Fill the store with all that `apply` will want of the weights alone; seconds it took."""
     started = time.perf_counter()
     of_weights = {role: steps for role, steps in plan_of(model, recipe).items() if not first(steps).method.needs}
-    for share, what in preparing(Work(model, model.storage), of_weights):
+    start = rewritten(model, recipe)
+    for share, what in preparing(Work(start, start.storage), of_weights):
         if progress:
             progress(share, what)
     return time.perf_counter() - started

@@ -8,6 +8,7 @@ from typing import Any
 
 from torch import nn
 
+from reparam_core.apply.rewriting import refuse
 from reparam_core.apply.steps import Plan, first, in_order, nothing_left, nothing_read, told_where
 from reparam_core.data import Sequences
 from reparam_core.data import calibration as sequences_of
@@ -33,6 +34,7 @@ def check(model: Model, recipe: str | Mapping[str, Any] | Recipe, calibration: S
     `calibration` takes the place of the recipe's own. What only the numbers tell (an energy's rank) is found out later.
     """
     parsed = Recipe.parse(recipe)
+    refuse(model, parsed.transform)
     plan = plan_of(model, parsed)
     read = (calibration if parsed.reads else None) or calibration_of(model, parsed)
     return Checked(plan, read)

@@ -25,6 +25,12 @@ class Setting:
     dtype: torch.dtype
     seconds: dict[str, float] = field(default_factory=lambda: {"prepare": 0.0, "apply": 0.0})
     calibration: Sequences | None = None  # what its data-aware steps read
+    rewritten: Model | None = None  # what the recipe's transforms made of the model, where it has any
+
+    @property
+    def start(self) -> Model:
+        """The model that the rules start from, whose matrices the forms stand for."""
+        return self.rewritten or self.model
 
     @property
     def storage(self) -> torch.dtype:
@@ -34,22 +40,22 @@ class Setting:
     @cached_property
     def bytes(self) -> int:
         """Size of the `*.safetensors` that `compress --format packed` writes."""
-        return packed_bytes(self.model, self.forms, self.storage)
+        return packed_bytes(self.start, self.forms, self.storage)
 
     @cached_property
     def bytes_blocks(self) -> int:
         """Bytes of the matrices that the default rule covers."""
-        return sum(self.form(role).nbytes for role, one in self.model.matrices.items() if one.compressed_by_default)
+        return sum(self.form(role).nbytes for role, one in self.start.matrices.items() if one.compressed_by_default)
 
     @cached_property
     def parameters(self) -> int:
         """Numbers kept in the whole model."""
-        changed = sum(form.parameters_kept - self.model.form(role).parameters_kept for role, form in self.forms.items())
-        return self.model.parameters + changed
+        changed = sum(form.parameters_kept - self.start.form(role).parameters_kept for role, form in self.forms.items())
+        return self.start.parameters + changed
 
     def form(self, role: str) -> Parametrization:
         """The matrix in its form here, as stored."""
-        return self.forms[role] if role in self.forms else self.model.form(role).stored(self.storage)
+        return self.forms[role] if role in self.forms else self.start.form(role).stored(self.storage)
 
 
 def base(model: Model, dtype: torch.dtype = torch.float32) -> Setting:

@@ -15,12 +15,12 @@ from reparam_core.parametrizations import LowRank, Parametrization
 
 def changes(setting: Setting) -> list[dict[str, Any]]:
     """A row a changed matrix: its form, its numbers and bytes before and after, and ‖W − W′‖ / ‖W‖."""
-    return [_change(setting, role) for role in setting.model.matrices if role in setting.forms]
+    return [_change(setting, role) for role in setting.start.matrices if role in setting.forms]
 
 
 def _change(setting: Setting, role: str) -> dict[str, Any]:
-    before, after = setting.model.form(role).stored(setting.storage), setting.forms[role]
-    weight = setting.model.weight(role)
+    before, after = setting.start.form(role).stored(setting.storage), setting.forms[role]
+    weight = setting.start.weight(role)
     norm = float(weight.norm())
     return {
         "role": role,
@@ -38,10 +38,10 @@ def bytes_by_kind(setting: Setting) -> list[dict[str, Any]]:
     """Bytes of the file by kind of matrix, before and after: embedding, attention, MLP … and what is no matrix."""
     untouched = base(setting.model, setting.dtype)
     found: dict[str, dict[str, Any]] = {}
-    for role in setting.model.matrices:
+    for role in setting.start.matrices:
         row = found.setdefault(kind_of(role), {"bytes": 0, "bytes_base": 0})
         row["bytes"] += setting.form(role).nbytes
-        row["bytes_base"] += untouched.form(role).nbytes
+        row["bytes_base"] += untouched.form(role).nbytes if role in setting.model.matrices else 0
     rest = {name: one.bytes - sum(row[name] for row in found.values())
             for name, one in (("bytes", setting), ("bytes_base", untouched))}  # fmt: skip
     return [{"kind": kind, **row} for kind, row in (found | {"norms, biases, header": rest}).items()]
@@ -89,14 +89,14 @@ def claims(setting: Setting, latency: dict[str, Any] | None = None) -> list[Clai
 
 def _operations(setting: Setting) -> int:
     """Multiply-adds of every matrix product that one token passes; an embedding is looked up, not multiplied."""
-    kinds = setting.model.matrices
+    kinds = setting.start.matrices
     return sum(setting.form(role).operations for role, one in kinds.items() if one.kind == "linear" or one.tied)
 
 
 def _resident(setting: Setting) -> int:
     """Bytes of the tensors that the matrices of this setting hold in memory while it runs."""
     width = torch.empty((), dtype=setting.dtype).element_size()
-    unchanged = [one.parameters * width for role, one in setting.model.matrices.items() if role not in setting.forms]
+    unchanged = [one.parameters * width for role, one in setting.start.matrices.items() if role not in setting.forms]
     return sum(unchanged) + sum(held_bytes(form) for form in setting.forms.values())
 
 

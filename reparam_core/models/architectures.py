@@ -63,6 +63,7 @@ AROUND = {
     "embedding": ("embed_tokens", "wte", "embed_in", "word_embeddings", "shared"),
     "position": ("wpe", "embed_positions", "position_embeddings"),
     "pooler": ("pooler.dense",),
+    "rotation": ("norm.rotation",),  # behind the last norm of a rewritten model
     "head": (
         "lm_head",
         "embed_out",

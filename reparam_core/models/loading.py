@@ -28,6 +28,7 @@ from reparam_core.models.fit import memory_needed
 from reparam_core.models.model import Model
 from reparam_core.models.packed import SPECS, read_packed
 from reparam_core.models.pooled import MeanPooledBertForSequenceClassification
+from reparam_core.models.wiring import rewired
 
 Progress = Callable[[float, str], None]
 transformers.logging.disable_progress_bar()  # progress goes to whoever asked for the model
@@ -114,7 +115,7 @@ def _from_folder(name: str, folder: Path, source_bits: int | None = None) -> Mod
 
 def _read(name: str, folder: Path, config: Any, files: list[Path], source_bits: int | None) -> Model:
     packed = (folder / SPECS).exists()
-    module = _empty(config) if packed else _filled(config, folder)
+    module = rewired(_empty(config)) if packed else _filled(config, folder)
     storage = _storage(files[0])
     model = Model(name, _frozen(module, storage), _tokenizer(folder), folder, _sha256(folder, files), storage,
                   _objective(config), source_bits)  # fmt: skip
