@@ -29,6 +29,7 @@ from pages.components.history import (
 from pages.components.live import ask, failed, live
 from pages.components.more import GROUP, explained, fit_to, more_of
 from pages.components.places import IN_BLOCKS, KINDS, Place
+from pages.components.rewriting import pick_rewrite
 from pages.components.words import setting_words, source_titles
 from reparam_core import ReparamError
 from reparam_core.apply import check
@@ -229,7 +230,7 @@ def pick_recipe(model: Model) -> str:
     for axis, column in zip(CONTROLS, st.columns(3), strict=True):
         with column:
             rules.append(_rule(axis, model, bool(typed)))
-    said: dict[str, Any] = {"rules": [rule for rule in rules if rule]}
+    said: dict[str, Any] = pick_rewrite(model, bool(typed)) | {"rules": [rule for rule in rules if rule]}
     if not typed and Recipe.parse(said).reads:
         said["calibration"] = pick_calibration(model)
     recipe = json.dumps(said, sort_keys=True)

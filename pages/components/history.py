@@ -29,6 +29,8 @@ CALIBRATED_ON = ("mixture", "addresses-train")  # shipped texts of which nothing
 READ: dict[str, tuple[int, ...]] = {"sequences": (16, 32, 64, 128), "length": (128, 256, 512, 1024)}
 CALIBRATION = "calibration_"  # how the keys of its controls begin
 UNTOUCHED = {"rank": 100, "sparsity": 0, "bits": 16}
+REWRITE = "transform"  # the key of the control for what comes before the rules
+AS_IS = "nothing"  # is rewritten first
 TEXT = "recipe"  # the key of the field where a recipe is typed
 KEPT: dict[str, Any] = {"bind": "query-params", "persist_state": "session"}  # in the address, and over pages
 LONGEST = 100  # steps that are remembered
@@ -37,7 +39,7 @@ LONGEST = 100  # steps that are remembered
 def recipe_keys() -> list[str]:
     """The keys of every control that the recipe is made of."""
     prefixes = (CALIBRATION, *(f"{axis}_" for axis in AXES))
-    return [str(key) for key in st.session_state if str(key) in (*AXES, TEXT) or str(key).startswith(prefixes)]
+    return [str(key) for key in st.session_state if str(key) in (*AXES, REWRITE, TEXT) or str(key).startswith(prefixes)]
 
 
 def remember() -> None:
@@ -71,8 +73,8 @@ def restore(state: Mapping[str, Any]) -> None:
 
 
 def is_folded(key: str) -> bool:
-    """Does this control lie in a popover? Sliders, methods and places do not, nor does the calibration."""
-    return key not in AXES and not key.startswith(CALIBRATION) and not key.endswith(("_method", "_where"))
+    """Does this control lie in a popover? Sliders, methods and places do not, nor what is in the sidebar."""
+    return key not in (*AXES, REWRITE) and not key.startswith(CALIBRATION) and not key.endswith(("_method", "_where"))
 
 
 def steady() -> None:
@@ -117,8 +119,12 @@ def controls_of(recipe: str) -> dict[str, Any] | None:
     """The controls that say this recipe; None where none do."""
     parsed = Recipe.parse(recipe)
     controls = _controls_of_calibration(parsed.calibration) if parsed.reads else dict[str, Any]()
-    if parsed.storage is not None or controls is None:
+    if parsed.storage is not None or controls is None or len(parsed.transform) > 1:
         return None
+    for one in parsed.transform:
+        if one.own_fields():
+            return None
+        controls[REWRITE] = one.name
     for rule in parsed.rules:
         place = place_of(rule.where)
         for axis, step in rule.steps.items():

@@ -63,7 +63,7 @@ def explained(axis: str, chosen: str, model: Model, where: str | None, setting: 
     reference_card(chosen)
 
 
-def paper_of(kind: type[Method]) -> str:
+def paper_of(kind: type[Any]) -> str:
     """The first line of the method's file, which names the paper."""
     return (inspect.getdoc(inspect.getmodule(kind)) or "").partition("\n")[0]
 

@@ -15,6 +15,7 @@ from reparam_core.data import own_title
 from reparam_core.figures.tradeoffs import Along, Row, Scale, Through
 from reparam_core.jobs import Point
 from reparam_core.measure.worked import share_of_zeros
+from reparam_core.methods.rewriting import Transform
 from reparam_core.models import Model
 from reparam_core.recipes import Calibration, Recipe, Step
 from reparam_core.registry import AXES
@@ -49,12 +50,14 @@ class Family:
     step: tuple[tuple[str, Any], ...]  # what else the step says: method, its fields, group …
     storage: str | None
     calibration: Calibration | None  # None where the step reads none
+    transform: tuple[Transform, ...] = ()
 
     @property
     def along(self) -> Along:
         """In words, as a chart has it."""
         place = place_of(self.where)
         told = [_field_words(name, value) for name, value in self.step]
+        told += [f"after {one.short()}" for one in self.transform]
         told += ["patterns"] if self.field == "pattern" else []
         drawn = "fraction" if self.field == "pattern" else self.field
         return Along(self.axis, drawn, f"{place.words if place else self.where} ({', '.join(told)})")
@@ -89,9 +92,11 @@ def row_of(point: Point, quality: QualityKind) -> Row:
 
 
 def axis_of(recipe: str) -> str:
-    """`rank`, `sparsity`, `bits`, `combined` or `base`: whose hue a setting has."""
+    """`transform`, `rank`, `sparsity`, `bits`, `combined` or `base`: whose hue a setting has."""
     axes = axes_of(recipe)
-    return "base" if not axes else "combined" if len(axes) > 1 else axes[0]
+    if not axes:
+        return "transform" if _parsed(recipe).transform else "base"
+    return "combined" if len(axes) > 1 else axes[0]
 
 
 def axes_of(recipe: str) -> list[str]:
@@ -128,7 +133,7 @@ def position_of(recipe: str, family: Family) -> float | None:
     """Where a setting stands on that curve; None where it is not of it."""
     parsed = _parsed(recipe)
     steps = _steps(parsed)
-    if not steps and parsed.storage == family.storage:
+    if not steps and (parsed.storage, parsed.transform) == (family.storage, family.transform):
         return UNTOUCHED_AT.get(family.field)
     return _position(steps[0][1], family.field) if len(steps) == 1 and _family(*steps[0], parsed) == family else None
 
@@ -219,4 +224,5 @@ def _family(where: str | None, step: Step, recipe: Recipe) -> Family:
     said = step.as_json() | {name: value for name, value in step.setting.model_dump().items() if value is not None}
     field = next(name for name in type(step.setting).choices or ("bits",) if name in said)
     rest = tuple((name, value) for name, value in said.items() if name != field and value is not False)
-    return Family(step.axis, field, where, rest, recipe.storage, recipe.calibration if step.needs else None)
+    return Family(step.axis, field, where, rest, recipe.storage, recipe.calibration if step.needs else None,
+                  recipe.transform)  # fmt: skip

@@ -207,7 +207,7 @@ def formula(view: View, found: Compared) -> None:
 def axis_of(recipe: str) -> str:
     """Whose hue the changed spectrum has."""
     axes = {axis for rule in Recipe.parse(recipe).rules for axis, step in rule.steps.items() if step}
-    return axes.pop() if len(axes) == 1 else "combined"
+    return axes.pop() if len(axes) == 1 else "combined" if axes else "transform"
 
 
 # All layers

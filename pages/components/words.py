@@ -61,7 +61,8 @@ def _source_title(source: str) -> str:
 
 def recipe_words(recipe: str) -> str:
     """`with attention Q/K/V at 50 % of full rank (svd) and all blocks at 4 bits in groups of 64 (gptq, sequential)`."""
-    parsed, told = Recipe.parse(recipe), list[str]()
+    parsed = Recipe.parse(recipe)
+    told = [f"{one.short()} first" for one in parsed.transform]
     for rule in parsed.rules:
         place = place_of(rule.where)
         where = place.words if place else str(rule.where)

@@ -11,9 +11,10 @@ from reparam_core.apply.applying import (
 )
 from reparam_core.apply.checking import calibration_of, check
 from reparam_core.apply.returning import Returning
+from reparam_core.apply.rewriting import suited
 from reparam_core.apply.setting import Setting, base
 from reparam_core.apply.steps import units
 from reparam_core.apply.threads import single_threaded
 
 __all__ = ["Applying", "CancelledError", "Progress", "Returning", "Setting", "apply", "applying", "base", "calibration_of", "check", "finished", "prepare",
-           "single_threaded", "units"]  # fmt: skip
+           "single_threaded", "suited", "units"]  # fmt: skip

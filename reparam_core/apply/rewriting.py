@@ -10,11 +10,13 @@ from dataclasses import replace
 import torch
 from torch import Tensor, nn
 
+from reparam_core.errors import ReparamError
 from reparam_core.methods.rewriting import Network, Norm, Transform
 from reparam_core.models import Model
 from reparam_core.models.model import structural_clone
 from reparam_core.models.wiring import map_of, norm_of, put_behind, wiring
 from reparam_core.recipes import Recipe
+from reparam_core.registry import transforms
 from reparam_core.store import key
 
 KEPT = 2  # rewritten models in memory: each is a copy of the weights
@@ -28,6 +30,22 @@ def refuse(model: Model, transforms: Sequence[Transform]) -> None:
         network = network_of(model)
         for one in transforms:
             one.refuse(network)
+
+
+def suited(model: Model) -> list[str]:
+    """The names of the rewrites that keep this model's function; found out once."""
+    if "suited" not in model.known:
+        model.known["suited"] = [name for name, kind in transforms().items() if _keeps(model, kind())]
+    found: list[str] = model.known["suited"]
+    return found
+
+
+def _keeps(model: Model, transform: Transform) -> bool:
+    try:
+        refuse(model, [transform])
+    except ReparamError:
+        return False
+    return True
 
 
 def rewritten(model: Model, recipe: Recipe) -> Model:

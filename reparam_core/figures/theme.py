@@ -11,12 +11,21 @@ from typing import Any
 import plotly.graph_objects as go
 
 RANK, SPARSITY, BITS, COMBINED, BASE = "#0072B2", "#D55E00", "#009E73", "#4B3F72", "#6B6B6B"
+TRANSFORM = "#CC79A7"
 RING = "#E69F00"  # the current setting
 RING_TEXT = "#8F6200"  # the same where it is words: the ring itself is too light to read
 INK = "#1c2430"
 GROUND = "rgba(255,255,255,0.75)"  # behind words that lines may cross
-AXIS_COLOURS = {"rank": RANK, "sparsity": SPARSITY, "bits": BITS, "combined": COMBINED, "base": BASE}
+AXIS_COLOURS = {
+    "transform": TRANSFORM,
+    "rank": RANK,
+    "sparsity": SPARSITY,
+    "bits": BITS,
+    "combined": COMBINED,
+    "base": BASE,
+}
 IN_THE_DARK = {
+    TRANSFORM: "#E29CC3",
     RANK: "#4FA8DC",
     SPARSITY: "#F08A4B",
     BITS: "#35C79A",

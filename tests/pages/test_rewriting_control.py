@@ -1,0 +1,76 @@
+"""What is rewritten first: a control with a state, a formula and a place in words, curves and undo."""
+
+import pytest
+from streamlit.testing.v1 import AppTest
+
+from pages.components.history import REWRITE, controls_of
+from pages.components.rows import axis_of, family_of, position_of
+from pages.components.words import recipe_words
+from reparam_core.recipes import Recipe
+from tests.pages.conftest import Open, sentence, settled
+
+
+@pytest.fixture(autouse=True)
+def no_sweep(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a page sweeps by itself is tested on its own."""
+    monkeypatch.setattr("reparam_core.search.curve_recipes", lambda *_: [Recipe.parse("rtn:8g64").canonical])
+
+
+def control(page: AppTest) -> list[str]:
+    """What the control offers; nothing where there is none."""
+    return next((one.options for one in page.selectbox if one.key == REWRITE), [])
+
+
+def test_the_control_sets_the_recipe_and_undo_takes_it_back(opened: Open) -> None:
+    page = opened("trade_offs", bits="4")
+    assert control(page) == ["nothing", "fold-norms", "rotate"]
+    page.selectbox(REWRITE).set_value("rotate")
+    page = settled(page.run())
+    assert not page.exception
+    assert "with rotate first and all blocks at 4 bits" in sentence(page)
+    assert any("R" in one.value and "H_{2^k}" in one.value for one in page.latex)
+    next(one for one in page.button if one.key == "undo").click()
+    page = settled(page.run())
+    assert page.selectbox(REWRITE).value == "nothing"
+    assert "rotate" not in sentence(page)
+
+
+def test_a_link_brings_the_rewrite_along(opened: Open) -> None:
+    page = opened("trade_offs", transform="fold-norms")
+    assert not page.exception
+    assert "with fold-norms first" in sentence(page)
+
+
+def test_a_model_without_rmsnorm_has_no_such_control(opened: Open) -> None:
+    assert control(opened("trade_offs", model="embedded-encoder")) == []
+
+
+@pytest.mark.parametrize("recipe", ["rotate", "fold-norms + rtn:4g64", "rotate + svd:0.5 + magnitude:0.5 + rtn:4g64"])
+def test_controls_say_one_rewrite(recipe: str) -> None:
+    controls = controls_of(Recipe.parse(recipe).canonical)
+    assert controls is not None
+    assert controls[REWRITE] == recipe.partition(" + ")[0]
+
+
+@pytest.mark.parametrize(
+    "recipe", ["fold-norms + rotate", '{"transform": [{"method": "rotate", "seed": 1}], "rules": []}']
+)
+def test_what_the_control_cannot_say_is_left_to_text(recipe: str) -> None:
+    assert controls_of(Recipe.parse(recipe).canonical) is None
+
+
+def test_rewritten_settings_have_curves_of_their_own() -> None:
+    plain, turned, alone = (Recipe.parse(one).canonical for one in ("rtn:4g64", "rotate + rtn:4g64", "rotate"))
+    family = family_of(turned, "bits")
+    assert position_of(turned, family) == 4
+    assert position_of(plain, family) is None
+    assert position_of(turned, family_of(plain, "bits")) is None
+    assert "after rotate" in family.along.where
+    assert position_of(alone, family_of(Recipe.parse("rotate + magnitude:0.5").canonical, "sparsity")) == 0
+    assert position_of("base", family_of(Recipe.parse("rotate + magnitude:0.5").canonical, "sparsity")) is None
+    assert (axis_of(alone), axis_of(turned), axis_of("base")) == ("transform", "bits", "base")
+
+
+def test_words_say_what_comes_first() -> None:
+    assert recipe_words("rotate") == "with rotate first"
+    assert recipe_words("rotate + rtn:4").startswith("with rotate first and all blocks at 4 bits")
