@@ -11,6 +11,7 @@ import streamlit as st
 from pages.components.baseline import Baseline
 from pages.components.calibration import in_domain
 from pages.components.words import alike, count, faster_words, number, signed, source_words, untouched
+from reparam_core.data import LEAST_ROWS
 from reparam_core.jobs import Details, Point
 from reparam_core.jobs.exploring import KL_SEQUENCES
 from reparam_core.jobs.transfer import transfer_gap
@@ -49,13 +50,23 @@ def _accuracy(points: list[Point], baseline: Baseline) -> None:
         100 * (told.accuracy - told.base_accuracy),
         [100 * one for one in told.accuracy_interval] if told.accuracy_interval else None, " points", "normal")  # fmt: skip
     note = [f"{_state(point.final, point.seen)} · {point.answers:,} {point.unit}s"]
-    note += [f"{source_words(other.source)}: {other.accuracy:.1%}" for other in points[1:]]
+    beside, apart = _by_measure(points)
+    note += [f"{source_words(other.source)}: {other.accuracy:.1%}" for other in beside]
     tip = (f"On {source_words(point.source)}: {point.convention}; against {baseline.name}. "
            f"{point.flips:.1%} are right in the base and wrong in this setting.")  # fmt: skip
+    tip += "".join(f" {UNITS[other.unit]} on {source_words(other.source)}: {other.accuracy:.1%}." for other in apart)
     if point.majority is not None:
         note.append(f"commonest answer: {point.majority:.1%}")
+    if point.final and point.labelled and point.answers < LEAST_ROWS:
+        note.append(f"no interval from fewer than {LEAST_ROWS} rows")
     same = baseline.same(point)
     _card(UNITS[point.unit], f"{point.accuracy:.1%}", None if same else delta, " · ".join(note), colour, tip)
+
+
+def _by_measure(points: list[Point]) -> tuple[list[Point], list[Point]]:
+    """The other sources: those on which the first one's measure is taken, and those with a measure of their own."""
+    beside = [other for other in points[1:] if other.unit == points[0].unit]
+    return beside, [other for other in points[1:] if other.unit != points[0].unit]
 
 
 def _measuring(baseline: Baseline) -> tuple[str, Colour]:
@@ -69,9 +80,11 @@ def _loss(points: list[Point], baseline: Baseline) -> None:
                      else _delta(told.delta_nll, told.nll_interval, " nats", "inverse"))  # fmt: skip
     gap = _transfer(points)
     state = _state(point.final, point.seen)
-    others = [f"{source_words(other.source)}: {number(other.perplexity)}" for other in points[1:]]
+    beside, apart = _by_measure(points)
+    others = [f"{source_words(other.source)}: {number(other.perplexity)}" for other in beside]
     note = [f"{state[0]} {others[0]}"] if gap else [state, *others]  # its words stand on the card beside it
-    tip = (f"exp of the mean of {point.tokens:,} losses on {source_words(point.source)}: {point.convention}. "
+    tip = "".join(f"A {other.unit} on {source_words(other.source)}: {number(other.perplexity)}. " for other in apart)
+    tip += (f"exp of the mean of {point.tokens:,} losses on {source_words(point.source)}: {point.convention}. "
            f"The difference to {baseline.name} is in nats, with its 95 % paired interval.")  # fmt: skip
     if point.kl_from_base is not None and not untouched(point):
         divergence = f"KL from the base {point.kl_from_base:.2g} nats"

@@ -151,3 +151,23 @@ def test_tips_say_what_is_scored() -> None:
     for label in ("Accuracy", "Perplexity"):
         assert "one answer a row" in card(page, label).help
         assert "position" not in card(page, label).help
+
+
+def test_a_card_holds_one_measure_and_another_is_named_in_its_help() -> None:
+    table = point(
+        "svd:0.5", source="own-0a1b2c3d-mine.csv", unit="choice", labelled=True, majority=0.5, accuracy=0.5, answers=6
+    )
+    page = drawn([table, point("svd:0.5", accuracy=0.127), replace(table, source="last-words", accuracy=0.25)])
+    (note,) = [one.value for one in page.caption if "commonest answer" in one.value]
+    assert "the novel" not in note
+    assert "last words: 25.0%" in note
+    assert "no interval from fewer than 16 rows" in note
+    assert "Next-token accuracy on the novel: 12.7%." in card(page, "Right choices").help
+    assert "A token on the novel: 30" in card(page, "Perplexity").help
+    assert not any("the novel" in one.value for one in page.caption)
+
+
+@pytest.mark.parametrize(("answers", "final"), [(16, True), (6, False)])
+def test_rows_enough_and_estimates_have_no_word_on_intervals(answers: int, final: bool) -> None:
+    few = point("svd:0.5", unit="choice", labelled=True, majority=0.5, answers=answers, final=final)
+    assert not any("no interval" in one.value for one in drawn([few]).caption)
