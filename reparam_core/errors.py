@@ -1,5 +1,7 @@
 """The one error class whose text users read, and how their own words are repeated in it."""
 
+import re
+
 MOST_QUOTED = 80  # characters of what a user gave: enough to know it again
 MOST_TOLD = 400  # of a problem or a remedy, whatever it lists
 
@@ -12,9 +14,14 @@ class ReparamError(Exception):
     """
 
     def __init__(self, problem: str, remedy: str = "", topic: str = "") -> None:
-        self.problem, self.remedy = (shortened(" ".join(one.split()), MOST_TOLD) for one in (problem, remedy))
+        self.problem, self.remedy = (shortened(_one_line(one), MOST_TOLD) for one in (problem, remedy))
         self.topic = topic
         super().__init__(f"{self.problem} {self.remedy}".strip())
+
+
+def _one_line(text: str) -> str:
+    """On one line, with one full stop at its end: a library's own words, repeated in it, may bring another."""
+    return re.sub(r"(?<!\.)\.\.$", ".", " ".join(text.split()))
 
 
 def shortened(text: str, most: int) -> str:

@@ -58,9 +58,10 @@ RECIPES = {
     "magnitude:1": "less than 1",
     "magnitude:1.5": "less than 1",
     "magnitude:-0.5": "no setting for magnitude",
+    "rtn:0": "It takes 2 to 8",
     "rtn:1": "It takes 2 to 8",
-    "rtn:17": "less than or equal to 8",
-    "rtn:4g0": "greater than or equal to 1",
+    "rtn:17": "It takes 2 to 8",
+    "rtn:4g0": "is wrong: group: should be a whole number from 1 on, or 'tensor' (got 0). Its",
     "frobnicate:3": "Unknown",
     "svd": "no step of a recipe",
     "{": "JSON",
@@ -192,7 +193,11 @@ TEXTS: dict[str, tuple[bytes, str]] = {
     "short.txt": (b"Only a few words.", "less than one sequence"),
     "binary.txt": (bytes(range(128, 256)) * 9, "not UTF-8"),
     "table.csv": (b"a,b\n1,2\n", "column of texts"),
+    "zeros.txt": (bytes(5000), "NUL bytes"),
     "rowless.csv": (b"text,label\n", "no row"),
+    "zeros.csv": (b"text,label\na\0,b\n", "NUL bytes"),
+    "alike.csv": (b"text,label\na,b\nc,b\n", "same answer"),
+    "junk.npy": (b"no array", "junk.npy' holds no array of numbers. Save token ids"),
 }
 
 
@@ -223,8 +228,12 @@ def test_wrong_token_ids_are_one_line(name: str, tmp_path: Path, run: Run) -> No
 
 
 OPTIONS = {
-    ("--data", "frob"): "There is no text 'frob'",
-    ("--data", "dates"): "no small set of answers",
+    (
+        "--data",
+        "frob",
+    ): "There is no text or table 'frob'. Known: addresses, moby-dick, reviews, mixture, addresses-train, "
+    "movie-reviews, last-words, state-capitals; or a file.",
+    ("--data", "dates"): "dates has more than 20 different answers",
     ("--dtype", "int3"): "Unknown dtype",
     ("--device", "tpu"): "Unknown device",
     ("--sequences", "-1"): "--sequences",

@@ -122,6 +122,21 @@ def test_the_users_own_table_is_a_task(answer: Answer, tmp_path: Path) -> None:
     assert found["accuracy"] == 1.0
 
 
+def test_what_was_not_done_as_asked_is_a_note(answer: Answer, tmp_path: Path) -> None:
+    table = tmp_path / "few.csv"
+    table.write_text("text,label\n" + "a fine film,good\na dull film,bad\n" * 3, encoding="utf-8")
+    found = answer("measure", "--model", DECODER, "--recipe", "rtn:4g100000", "--data", str(table), "--no-latency")
+    assert "6 rows are scored: from fewer than 16 no interval can be told" in found["notes"]
+    assert any(
+        note.startswith("groups of 100000: 42 of 42 quantized matrices have shorter rows") for note in found["notes"]
+    )
+    found = answer("measure", "--model", DECODER, "--recipe", "wanda:0.5", "--calibration", "mixture", "--sequences", "1", "--length",
+                   "100000", "--calibration-length", "100000", "--calibration-sequences", "1", "--no-latency", "--no-tasks")  # fmt: skip
+    limit = "length 100000 is above the model's 512 positions: 512 used"
+    assert {limit, f"calibration: {limit}"} <= set(found["notes"])
+    assert not [note for note in found["notes"] if note.startswith("groups")]
+
+
 def test_token_ids_are_scored_as_they_are(answer: Answer, tmp_path: Path) -> None:
     np.save(tmp_path / "ids.npy", np.random.default_rng(0).integers(0, 4000, (2, 128)).astype(np.int32))
     found = answer("measure", "--model", DECODER, "--text", str(tmp_path / "ids.npy"), "--no-latency", "--no-tasks")

@@ -14,12 +14,14 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-from reparam_core.data.texts import DATA, shipped
+from reparam_core.data.texts import DATA, decoded, shipped
 from reparam_core.errors import MOST_QUOTED, ReparamError, quoted, shortened
 
 TEXT_COLUMNS = ("text", "sentence", "input", "question", "prompt")
 ANSWER_COLUMNS = ("label", "answer", "target", "output", "iso", "sentiment")
 LAST_WORDS = 200
+LEAST_ROWS = 16  # of a table: an interval is drawn from as many answers at least
+MOST_CHOICES = 20  # different labels of the user's own table from which a language model chooses
 
 
 @dataclass(frozen=True)
@@ -55,6 +57,14 @@ class Table:
         own = len({row.choices for row in self.rows}) > 1
         given = [row.choices.index(row.answer) if own else row.answer for row in self.rows]
         return max(Counter(given).values()) / len(given)
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What its figures do not tell."""
+        few = len(self.rows) < LEAST_ROWS
+        return (
+            (f"{len(self.rows)} rows are scored: from fewer than {LEAST_ROWS} no interval can be told",) if few else ()
+        )
 
     def first(self, count: int) -> Table:
         """The first rows of it."""
@@ -142,20 +152,24 @@ def table(name: str) -> Table:
     if name in TABLES:
         return shipped_table(name)
     try:
-        content = Path(name).read_bytes().decode("utf-8-sig")
+        content = Path(name).read_bytes()
     except FileNotFoundError:
         raise ReparamError(
             f"There is no table {quoted(name)}.", f"Known: {', '.join(TABLES)}; or a CSV file."
         ) from None
     except (OSError, ValueError) as error:
-        raise ReparamError(f"{quoted(name)} cannot be read as text: {error}.", "Give a CSV file in UTF-8.") from None
-    return parsed(content, Path(name).name)
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise ReparamError(f"{quoted(name)} cannot be read: {reason}.", "Give a CSV file in UTF-8.") from None
+    return parsed(decoded(content, quoted(name)), Path(name).name)
 
 
 def parsed(content: str, name: str) -> Table:
-    """A CSV with a header: one column of texts, one of answers. Raises ReparamError naming what is missing."""
-    reader = csv.DictReader(io.StringIO(content, newline=""))
-    columns = {(one or "").strip().lower(): one for one in reader.fieldnames or ()}
+    """A CSV with a header: one column of texts, one of answers that are not all the same.
+
+    Raises ReparamError naming what is missing.
+    """
+    header, rows = _cells(content, name)
+    columns = {(one or "").strip().lower(): one for one in header}
     text, answer = (next((columns[one] for one in names if one in columns), None)
                     for names in (TEXT_COLUMNS, ANSWER_COLUMNS))  # fmt: skip
     if text is None or answer is None:
@@ -163,14 +177,23 @@ def parsed(content: str, name: str) -> Table:
             f"{name} needs a column of texts and one of answers; it has {shortened(', '.join(columns), MOST_QUOTED) or 'no header'}.",
             "Name them text and label in its first line.",
         )
-    try:
-        pairs = [((one[text] or "").strip(), (one[answer] or "").strip()) for one in reader]
-    except csv.Error as error:
-        raise ReparamError(f"{name} is no table: {error} near line {reader.line_num}.",
-                           "Look for a quotation mark that is never closed.") from None  # fmt: skip
+    pairs = [((one[text] or "").strip(), (one[answer] or "").strip()) for one in rows]
     whole = [pair for pair in pairs if all(pair)]
     if not whole:
-        raise ReparamError(f"{name} has no row with both a text and an answer.", "Give one at least.")
+        raise ReparamError(f"{name} has no row with both a text and an answer.", "Give two at least.")
     labels = tuple(sorted({one for _, one in whole}))
-    choices = labels if 2 <= len(labels) <= 20 else ()
+    if len(labels) < 2:
+        raise ReparamError(f"Every row of {name} has the same answer, {quoted(labels[0])}, so that nothing can be got wrong.",
+                           "Give rows with 2 different answers at least.")  # fmt: skip
+    choices = labels if len(labels) <= MOST_CHOICES else ()
     return Table(name, tuple(Row(one, given, choices) for one, given in whole))
+
+
+def _cells(content: str, name: str) -> tuple[list[str], list[dict[str, str | None]]]:
+    """The header, and the rows by it. Raises ReparamError for a cell without end."""
+    reader = csv.DictReader(io.StringIO(content, newline=""))
+    try:
+        return list(reader.fieldnames or ()), list(reader)
+    except csv.Error:  # the one that the reader has for a text
+        raise ReparamError(f"{name} is no table: a cell near line {reader.line_num} is longer than {csv.field_size_limit():,} "
+                           "characters.", "Look there for a quotation mark that is never closed, or shorten the cell.") from None  # fmt: skip

@@ -10,12 +10,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 from reparam_core.data.labelled import parsed
+from reparam_core.data.texts import decoded
 from reparam_core.errors import ReparamError
 from reparam_core.store import store
 
 MOST_BYTES = 20 * 2**20
 SHOWN = 12
-LEAST_ROWS = 16  # of a table: an interval is drawn from as many answers at least
 WORDS, LONGEST_NAME = 5, 32  # of a name; in bytes
 
 
@@ -27,19 +27,16 @@ def folder() -> Path:
 def keep_own(content: bytes, suffix: str, name: str = "", suits: Callable[[Path], object] | None = None) -> Path:
     """Keep a text (`.txt`) or a table (`.csv`) under its name or its first words; the same content is the same file.
 
-    Raises ReparamError for what is empty, too long, no text, no table, a table of too few rows, and where `suits`, asked
-    before it is kept, raises one.
+    Raises ReparamError for what is empty, too long, no text, no table, and where `suits`, asked before it is kept, raises
+    one.
     """
     if len(content) > MOST_BYTES:
         raise ReparamError(f"That is {len(content) / 2**20:.0f} MB.", f"Give at most {MOST_BYTES // 2**20} MB.")
-    try:
-        text = content.decode("utf-8-sig")
-    except UnicodeDecodeError:
-        raise ReparamError("That is no text: it holds bytes that are not UTF-8.", "Save it as UTF-8.") from None
+    text = decoded(content, "That")
     if not text.strip():
         raise ReparamError("That text is empty.", "Give at least a few sentences.")
     if suffix == ".csv":
-        _refuse_few(len(parsed(text, "The table").rows))
+        parsed(text, "The table")
     start = f"own-{hashlib.sha256(content).hexdigest()[:8]}"
     path = next(folder().glob(f"{start}*{suffix}"), folder() / f"{start}-{_file_name(name or text)}{suffix}")
     try:
@@ -53,13 +50,6 @@ def keep_own(content: bytes, suffix: str, name: str = "", suits: Callable[[Path]
     except OSError as error:
         raise ReparamError(f"It could not be kept: {error.strerror}.", "Make room on the disk.") from None
     return path
-
-
-def _refuse_few(rows: int) -> None:
-    """Raises ReparamError where a table is too short for the intervals that stand beside every figure of it."""
-    if rows < LEAST_ROWS:
-        raise ReparamError(f"The table has {rows} row{'s' if rows > 1 else ''} with both a text and an answer, and from fewer than "
-                           f"{LEAST_ROWS} no interval can be told.", f"Give at least {LEAST_ROWS} rows.")  # fmt: skip
 
 
 def _file_name(words: str) -> str:

@@ -130,10 +130,11 @@ def _array(name: str, count: int, length: int, vocabulary: int, notes: list[str]
 def _loaded(name: str) -> np.ndarray:
     try:
         found = np.load(name, allow_pickle=False)
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
-        raise ReparamError(
-            f"{quoted(name)} cannot be read as an array: {error}.", "Save token ids with numpy.save."
-        ) from None
+    except OSError as error:
+        raise ReparamError(f"{quoted(name)} cannot be read: {error.strerror or error}.",
+                           "Save token ids with numpy.save.") from None  # fmt: skip
+    except (ValueError, EOFError, zipfile.BadZipFile):
+        raise ReparamError(f"{quoted(name)} holds no array of numbers.", "Save token ids with numpy.save.") from None
     if not isinstance(found, np.ndarray):
         raise ReparamError(f"{quoted(name)} holds several arrays.", "Save the token ids alone, with numpy.save.")
     return found

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import hashlib
+import io
 import json
 import lzma
 import os
@@ -92,14 +93,27 @@ def text(name: str) -> Text:
     """A shipped text by name, or the user's file. Raises ReparamError for what is empty or no text."""
     if name in ENTRIES or not os.path.exists(name):  # which swallows what no path can be
         return shipped(name)
-    try:
-        content = Path(name).read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError:
-        raise ReparamError(
-            f"{quoted(name)} is no text: it holds bytes that are not UTF-8.", "Give a plain text file."
-        ) from None
-    except OSError as error:
-        raise ReparamError(f"{quoted(name)} cannot be read: {error.strerror}.", "Give a plain text file.") from None
+    content = io.StringIO(decoded(_bytes(name), quoted(name)), newline=None).read()  # line ends of every system
     if not content.strip():
         raise ReparamError(f"{quoted(name)} is empty.", "Give a text with at least a few sentences.")
     return Text(Path(name).name, content)
+
+
+def _bytes(name: str) -> bytes:
+    try:
+        return Path(name).read_bytes()
+    except OSError as error:
+        raise ReparamError(f"{quoted(name)} cannot be read: {error.strerror}.", "Give a plain text file.") from None
+
+
+def decoded(content: bytes, what: str) -> str:
+    """The text of a user's file, called `what`. Raises ReparamError for what is no UTF-8, or binary though it is."""
+    try:
+        found = content.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        raise ReparamError(
+            f"{what} is no text: it holds bytes that are not UTF-8.", "Save it as plain text in UTF-8."
+        ) from None
+    if "\0" in found:  # of UTF-8 it is a character, of a text never
+        raise ReparamError(f"{what} is no text: it holds NUL bytes.", "Save it as plain text in UTF-8.")
+    return found

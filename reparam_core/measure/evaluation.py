@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
@@ -9,8 +10,19 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor
 
-from reparam_core.data import Row, Sequences, Table, is_labelled, most_tokens, sequences, table
-from reparam_core.errors import ReparamError
+from reparam_core.data import (
+    ENTRIES,
+    MOST_CHOICES,
+    TABLES,
+    Row,
+    Sequences,
+    Table,
+    is_labelled,
+    most_tokens,
+    sequences,
+    table,
+)
+from reparam_core.errors import ReparamError, quoted
 from reparam_core.models import Model
 from reparam_core.store import key
 
@@ -84,6 +96,7 @@ def default_source(model: Model) -> str:
 def evaluation(model: Model, source: str, count: int = 16, length: int = 512, offset: int = 0) -> Evaluation:
     """The source as probes. Raises ReparamError where the model cannot be asked this."""
     default_source(model)
+    _refuse_unknown(model, source)
     forms = LABELLED if is_labelled(source) else RUNNING
     if model.objective not in forms:
         kind = "a labelled table" if is_labelled(source) else "a running text"
@@ -91,10 +104,26 @@ def evaluation(model: Model, source: str, count: int = 16, length: int = 512, of
                            f"Take {DEFAULT_SOURCES[model.objective]}, or your own.")  # fmt: skip
     if is_labelled(source):
         whole = table(source)
-        asked = LABELLED[model.objective](model, whole.first(count))
+        scored = whole.first(count)
         fewer = (f"the first {count} of {len(whole.rows)} rows are scored",) if count < len(whole.rows) else ()
-        return replace(asked, notes=fewer)
+        return replace(LABELLED[model.objective](model, scored), notes=(*fewer, *scored.notes))
     return RUNNING[model.objective](model, sequences(model, source, count, length, offset))
+
+
+def _refuse_unknown(model: Model, source: str) -> None:
+    """Raises ReparamError, with what this model can be asked, for a name that is neither shipped nor a file."""
+    if source in ENTRIES or is_labelled(source) or source.endswith(".npy") or os.path.exists(source):
+        return
+    running = model.objective in RUNNING
+    tables = [name for name in TABLES if model.objective in LABELLED and _suits(model, table(name))]
+    kinds = [kind for kind, there in (("text", running), ("table", tables)) if there]
+    raise ReparamError(f"There is no {' or '.join(kinds)} {quoted(source)}.",
+                       f"Known: {', '.join([*(ENTRIES if running else ()), *tables])}; or a file.")  # fmt: skip
+
+
+def _suits(model: Model, found: Table) -> bool:
+    """Can a model of this objective give the table's answers?"""
+    return not unknown_labels(model, found) if model.objective != "causal" else all(row.choices for row in found.rows)
 
 
 def _of_text(found: Sequences, unit: str, probes: list[Probe], scored: str, size: int | None = None) -> Evaluation:
@@ -169,8 +198,8 @@ def of_written_answers(model: Model, found: Table) -> Evaluation:
 def of_choices(model: Model, found: Table) -> Evaluation:
     """Which of the candidates the model finds likeliest after the text: the sum over the candidate's tokens."""
     if any(not row.choices for row in found.rows):
-        raise ReparamError(f"{found.name} has no small set of answers to choose from.",
-                           "Give a table with 2 to 20 different labels.")  # fmt: skip
+        raise ReparamError(f"{found.name} has more than {MOST_CHOICES} different answers, and a causal model does not write them: it "
+                           "chooses among the labels.", f"Give a table with 2 to {MOST_CHOICES} different ones.")  # fmt: skip
     written = [(row, _choice_lines(model, row)) for row in found.rows]
     probes = [
         _choice_probe(some) for some in _together(written, [[len(line) for line, _ in own] for _, own in written])

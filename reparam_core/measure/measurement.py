@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import sys
+from collections import Counter
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from typing import Any
@@ -19,6 +20,7 @@ from reparam_core.measure.latency import latency as timed
 from reparam_core.measure.quality import Quality, quality
 from reparam_core.measure.tasks import task_report, tasks, tasks_of
 from reparam_core.models import Model
+from reparam_core.parametrizations import Codebook, Quantized
 from reparam_core.parametrizations.base import dtype_name
 from reparam_core.recipes import Recipe
 from reparam_core.store import key, store
@@ -173,7 +175,19 @@ def _notes(
         "accuracy_ci95, delta_ci95: fewer than 16 answers": any(not one["accuracy_ci95"] for one in reports.values()),
         f"tasks, accuracy: none for a {setting.model.objective} model, or not asked for": not reports,
     }  # fmt: skip
-    return [*(asked.notes if asked else ()), *(note for note, holds in told.items() if holds)]
+    read = setting.calibration.notes if setting.calibration else ()
+    not_as_asked = [*(asked.notes if asked else ()), *(f"calibration: {one}" for one in read), *_long_groups(setting)]
+    return [*not_as_asked, *(note for note, holds in told.items() if holds)]
+
+
+def _long_groups(setting: Setting) -> list[str]:
+    """Groups that met shorter rows, where they are the whole row."""
+    parts = [
+        part for form in setting.forms.values() for part in form.modules() if isinstance(part, Quantized | Codebook)
+    ]
+    short = Counter(part.group for part in parts if isinstance(part.group, int) and part.group > part.shape[1])
+    return [f"groups of {group}: {count} of {len(parts)} quantized matrices have shorter rows, one grid each"
+            for group, count in short.items()]  # fmt: skip
 
 
 def _sizes(setting: Setting) -> dict[str, Any]:

@@ -7,7 +7,15 @@ from abc import ABC, abstractmethod
 from typing import Annotated, Any, ClassVar, Literal
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    ValidatorFunctionWrapHandler,
+    field_validator,
+    model_validator,
+)
 from torch import Tensor
 
 from reparam_core.errors import ReparamError
@@ -149,9 +157,18 @@ class SparsitySetting(Setting):
 class BitsSetting(Setting):
     """How many bits a number takes."""
 
-    bits: Annotated[int, Field(ge=1, le=8)]
+    bits: int  # of which a method says what it has a form of
     group: Annotated[int, Field(ge=1)] | Literal["tensor"] | None = None  # None: a scale a row
     symmetric: bool = False
+
+    @field_validator("group", mode="wrap")
+    @classmethod
+    def _told_as_one(cls, group: Any, read: ValidatorFunctionWrapHandler) -> Any:
+        """One line for a group that is neither a number nor the word; by itself a union tells what is amiss with each part."""
+        try:
+            return read(group)
+        except ValidationError:
+            raise ValueError("should be a whole number from 1 on, or 'tensor'") from None
 
     def short(self) -> str:
         """As in `rtn:…`."""

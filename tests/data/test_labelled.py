@@ -42,7 +42,7 @@ def test_any_first_part_of_the_reviews_is_about_balanced() -> None:
 
 
 @given(
-    st.lists(st.tuples(WORDS, WORDS), min_size=1, max_size=12),
+    st.lists(st.tuples(WORDS, WORDS), min_size=2, max_size=12, unique_by=lambda pair: pair[1].strip()),
     st.sampled_from(["text,label", "Label , TEXT", "id,input,Answer"]),
 )
 def test_a_spreadsheet_is_read_as_it_was_written(pairs: list[tuple[str, str]], header: str) -> None:
@@ -61,8 +61,15 @@ def test_a_spreadsheet_is_read_as_it_was_written(pairs: list[tuple[str, str]], h
     found = parsed(written.getvalue(), "mine.csv")
     assert [(row.text, row.answer) for row in found.rows] == [(one.strip(), two.strip()) for one, two in pairs]
     labels = {answer.strip() for _, answer in pairs}
-    assert set(found.rows[0].choices) == (labels if len(labels) >= 2 else set())
+    assert set(found.rows[0].choices) == labels
     assert found.majority == max(Counter(two.strip() for _, two in pairs).values()) / len(pairs)
+
+
+@pytest.mark.parametrize(("rows", "told"), [(15, 1), (16, 0)])
+def test_few_rows_say_that_no_interval_can_be_told(rows: int, told: int) -> None:
+    found = parsed("text,label\n" + "\n".join(f"q{index},{index % 2}" for index in range(rows)), "t")
+    assert [note for note in found.notes if "15 rows" in note and "fewer than 16 no interval" in note] == [*found.notes]
+    assert len(found.notes) == told
 
 
 def test_more_than_twenty_answers_are_no_choice() -> None:
@@ -85,7 +92,9 @@ def test_a_fingerprint_is_of_every_row(rows: list[Row]) -> None:
         ("", "no header"),
         ("question only\nwhy", "it has question only"),
         ("text,label\n,\n , \n", "no row with both"),
-        ('text,label\n"' + "never closed " * 20_000, "never closed"),
+        ("text,label\n" + "same,same\n" * 20, "same answer, 'same'"),
+        ('text,label\n"' + "never closed " * 20_000, "longer than 131,072 characters. .* never closed, or shorten"),
+        ("text," + "l" * 140_000, "longer than 131,072 characters"),
     ],
 )
 def test_what_is_no_table_is_one_line(content: str, told: str) -> None:

@@ -44,17 +44,21 @@ def test_a_table_is_checked_before_it_is_kept() -> None:
     assert len(own_sources(".csv")) == 1
 
 
-@pytest.mark.parametrize(("rows", "told"), [(1, "has 2 rows"), (7, "has 14 rows")])
-def test_a_table_has_rows_enough_for_an_interval(rows: int, told: str) -> None:
-    with pytest.raises(ReparamError, match=rf"{told} .* fewer than 16 no interval .* at least 16 rows"):
-        keep_own(b"text,label\n" + rows * ROWS, ".csv")
-    assert own_sources(".csv") == []
-    keep_own(TABLE, ".csv")
+def test_a_table_of_few_rows_is_kept_and_one_of_one_answer_is_not() -> None:
+    assert len(table(str(keep_own(b"text,label\n" + ROWS, ".csv"))).rows) == 2
+    with pytest.raises(ReparamError, match="same answer, 'positive'"):
+        keep_own(b"text,label\n" + 20 * b"A fine film.,positive\n", ".csv")
+    assert len(own_sources(".csv")) == 1
 
 
 @pytest.mark.parametrize(
     ("content", "told"),
-    [(b" \n\t", "is empty"), (b"\xff\xfe\x00", "not UTF-8"), (b"x" * (MOST_BYTES + 1), "at most 20 MB")],
+    [
+        (b" \n\t", "is empty"),
+        (b"\xff\xfe\x00", "not UTF-8"),
+        (bytes(5000), "NUL bytes"),
+        (b"x" * (MOST_BYTES + 1), "at most 20 MB"),
+    ],
 )
 def test_what_cannot_be_kept_leaves_nothing_behind(content: bytes, told: str) -> None:
     with pytest.raises(ReparamError, match=told):

@@ -131,7 +131,10 @@ def test_nothing_is_longer_than_the_models_positions(small: Model, tmp_path: Pat
 def test_a_table_that_is_cut_says_so(decoder: Model) -> None:
     whole, cut = evaluation(decoder, "state-capitals", 50), evaluation(decoder, "state-capitals", 10)
     assert whole.notes == ()
-    assert cut.notes == ("the first 10 of 50 rows are scored",)
+    assert cut.notes == (
+        "the first 10 of 50 rows are scored",
+        "10 rows are scored: from fewer than 16 no interval can be told",
+    )
     assert cut.provenance["sequences"] == 10
     assert whole.key != cut.key
 
@@ -139,7 +142,15 @@ def test_a_table_that_is_cut_says_so(decoder: Model) -> None:
 @pytest.mark.parametrize(
     ("name", "source", "told"),
     [
-        ("embedded-decoder", "dates", "no small set of answers"),
+        ("embedded-decoder", "dates", "more than 20 different answers"),
+        ("embedded-decoder", "nowhere", "no text or table 'nowhere'. Known: addresses, .*, state-capitals; or a file"),
+        ("embedded-seq2seq", "nowhere", "no table 'nowhere'. Known: .*dates; or a file"),
+        ("embedded-encoder", "nowhere", "no table 'nowhere'. Known: movie-reviews; or a file"),
+        (
+            "embedded-encoder-pretrained",
+            "nowhere",
+            "no text 'nowhere'. Known: addresses, .*, addresses-train; or a file",
+        ),
         ("embedded-seq2seq", "addresses", "running text, which a seq2seq model"),
         ("embedded-encoder-pretrained", "movie-reviews", "labelled table, which a masked model"),
     ],
