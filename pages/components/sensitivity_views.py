@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property, partial
 
@@ -14,8 +14,8 @@ from pages.components.history import load_recipe
 from pages.components.matrix import matrix_clicked
 from pages.components.words import source_words
 from reparam_core.figures.sensitivity import Cost, estimate_against_measured, loss_curve, loss_map
-from reparam_core.jobs import Explored, Measured, Point, Sensed, Ticket, read_of
-from reparam_core.measure.sensitivity import Part, agreement, everywhere, of_each, split, worst
+from reparam_core.jobs import Explored, Measured, Point, Sensed, Ticket
+from reparam_core.measure.sensitivity import Part, agreement, everywhere, of_each, scale, split, worst
 from reparam_core.measure.spectra import layered
 from reparam_core.models import Model
 from reparam_core.recipes import Calibration, Step
@@ -52,18 +52,27 @@ class View:
         """Every cell that was measured."""
         return {cell: one for ticket in self.cells for cell, one in (ticket.latest or {}).items()}
 
-    def cost(self, step: Step, role: str) -> Cost:
-        """Measured where it is, else the estimate."""
-        part, found = self.known.parts[step][role], self.measured.get((step, role))
-        share = part.bytes / self.known.whole[role]
-        if found is None:
-            return Cost(role, part.loss, share=share)
-        return Cost(role, found.loss, found.low, found.high, True, share)
+    @property
+    def scale(self) -> float:
+        """What estimates are multiplied by, as the cells measured so far have it."""
+        return scale(self.known.cells, {cell: one.loss for cell, one in self.measured.items()})
+
+    def costs_of(self, chosen: Mapping[str, Step | None]) -> dict[str, Cost]:
+        """Of these matrices, each at its step: measured where it is, else the estimate on the scale of what is measured."""
+        known, measured, factor = self.known, self.measured, self.scale
+        found = {}
+        for role, step in chosen.items():
+            if step is not None:
+                part, one = known.parts[step][role], measured.get((step, role))
+                share = part.bytes / known.whole[role]
+                found[role] = (Cost(role, one.loss, one.low, one.high, True, share) if one
+                               else Cost(role, factor * part.loss, share=share))  # fmt: skip
+        return found
 
     @property
     def costs(self) -> dict[str, Cost]:
         """Of every matrix at the chosen setting."""
-        return {role: self.cost(self.step, role) for role in self.known.parts.get(self.step, {})}
+        return self.costs_of(dict.fromkeys(self.known.parts.get(self.step, {}), self.step))
 
     @cached_property
     def chosen(self) -> dict[str, dict[str, Step | None]]:
@@ -85,7 +94,7 @@ class View:
 
     def predicted(self, name: str) -> float:
         """The sum of the parts: what each matrix of a proposal costs alone."""
-        return sum(self.cost(step, role).loss for role, step in self.chosen[name].items() if step is not None)
+        return sum(one.loss for one in self.costs_of(self.chosen[name]).values())
 
     def bytes_of(self, name: str) -> float:
         """Bytes of the matrices, against those that they have as they are."""
@@ -98,10 +107,10 @@ class View:
         found: Explored | None = self.proposed[name].latest if name in self.proposed else None
         return next(iter(found.points.values()), None) if found else None
 
-    @cached_property
+    @property
     def read(self) -> str:
         """What the estimates read, which is less than what a recipe is calibrated on."""
-        count, length = read_of(self.model, self.text).ids.shape
+        count, length = self.known.read
         return f"{count} × {length} tokens of {source_words(self.text.text)}"
 
     @property
@@ -175,19 +184,16 @@ def heat_map(view: View) -> go.Figure:
     """Every matrix at the chosen setting; above it how to read it, of the very costs that it shows."""
     (roles, kinds, layers), costs = layered(view.known.whole), view.costs
     count = sum(one.measured for one in costs.values())
-    st.caption(f"A dot: measured ({count} of {len(costs)}); without: estimate, from {view.read}. "
+    scaled = f", times {view.scale:.2g} as the measured cells have it" if view.scale != 1 else ""
+    st.caption(f"A dot: measured ({count} of {len(costs)}); without: estimate, from {view.read}{scaled}. "
                "A click on a cell selects its matrix.")  # fmt: skip
     return loss_map(costs, roles, kinds, layers, view.role, view.step.setting.told(), view.provenance)
 
 
 def against(view: View) -> go.Figure | None:
     """Every measured cell against its estimate; their rank correlation from eight cells on."""
-    found = view.measured
-    pairs = [
-        (Cost(role, view.known.parts[step][role].loss), view.cost(step, role))
-        for step, role in found
-        if step == view.step
-    ]
+    found = [one for one in view.costs.values() if one.measured]
+    pairs = [(Cost(one.name, view.known.parts[view.step][one.name].loss), one) for one in found]
     if not pairs:
         st.caption("Measurements stand here beside their estimates as soon as the first cell is measured.")
         return None
@@ -201,7 +207,10 @@ def curve(view: View) -> go.Figure | None:
     if not parts:
         return None
     whole = view.known.whole[view.role]
-    estimates = [Cost(step.setting.short(), part.loss, share=part.bytes / whole) for step, part in parts.items()]
+    factor = view.scale
+    estimates = [
+        Cost(step.setting.short(), factor * part.loss, share=part.bytes / whole) for step, part in parts.items()
+    ]
     found = {step: one for (step, role), one in view.measured.items() if role == view.role and step in parts}
     costs = [
         Cost(step.setting.short(), one.loss, one.low, one.high, True, parts[step].bytes / whole)
@@ -218,7 +227,11 @@ def proposals(view: View) -> None:
             st.markdown(f"**{title}** · {view.bytes_of(name):.2f}× the bytes of the matrices")
             joint = view.joint(name)
             measured = (
-                f"measured {joint_words(joint)}" if joint else "measuring …" if view.sources else "no head to score"
+                f"measured {joint_words(joint)}"
+                if joint
+                else "still to be measured"
+                if view.sources
+                else "no head to score"
             )
             st.caption(
                 f"Predicted, the sum of the parts: {added(view.predicted(name))} nats a token; together {measured}."

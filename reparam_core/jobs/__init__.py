@@ -18,7 +18,7 @@ from reparam_core.jobs.exploring import (
     swept,
 )
 from reparam_core.jobs.loading import fetched, loader
-from reparam_core.jobs.sensitivity import Cell, Measured, Sensed, measured, read_of, sensed
+from reparam_core.jobs.sensitivity import Cell, Measured, Sensed, measured, sensed
 from reparam_core.jobs.spectra import (
     Compared,
     CutQuality,
@@ -76,7 +76,6 @@ __all__ = [
     "measured_so_far",
     "on_one_base",
     "progress_of",
-    "read_of",
     "seen_roles",
     "sensed",
     "swept",

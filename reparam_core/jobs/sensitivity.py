@@ -5,17 +5,16 @@ from __future__ import annotations
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 
-from reparam_core.apply import Returning, applying, base
+from reparam_core.apply import applying, base
 from reparam_core.data import Sequences, calibration, refuse_overlap
 from reparam_core.gradients import with_gradients
 from reparam_core.jobs.exploring import asked_of, exploring_dtype
-from reparam_core.jobs.stepping import stepping
-from reparam_core.measure.quality import Quality
+from reparam_core.jobs.stepping import last_of, stepping
 from reparam_core.measure.sensitivity import Behind, Part, alone, everywhere, positions, second_order
 from reparam_core.models import Model
 from reparam_core.parametrizations import Statistics
 from reparam_core.recipes import Calibration, Recipe, Step
-from reparam_core.statistics import Gathering, one_shot
+from reparam_core.statistics import one_shot
 from reparam_core.store import key, store
 
 SEQUENCES, LENGTH = 16, 512  # of the calibration text that the estimates read: a backward pass is dear
@@ -29,6 +28,7 @@ class Sensed:
     steps: Sequence[Step] = ()  # every position, mildest first
     parts: Mapping[Step, Mapping[str, Part]] = field(default_factory=dict)
     whole: Mapping[str, int] = field(default_factory=dict)  # role → bytes of the matrix as it is
+    read: tuple[int, int] = (0, 0)  # how many sequences of how many tokens
     doing: str = ""
     share: float = 0.0
 
@@ -61,15 +61,15 @@ def sensed(model: Model, step: Step, text: Calibration) -> Iterator[Sensed]:
     steps = positions(step)
     in_order = [step, *(one for one in steps if one != step)]
     known: dict[Step, Mapping[str, Part]] = {}
-    so_far = Sensed(steps, {}, _whole(model))
-    read = read_of(model, text)
+    read = _read_of(model, text)
+    so_far = Sensed(steps, {}, _whole(model), (len(read.ids), read.ids.shape[1]))
     for index, one in enumerate(in_order):
-        name = key(sensitivity=model.sha256, step=one.as_json(), recipe=everywhere(text, one).canonical,
-                   read=read.provenance())  # fmt: skip
+        recipe = everywhere(text, one)
+        name = key(sensitivity=model.sha256, step=one.as_json(), recipe=recipe.canonical, read=read.provenance())
         kept = store().get(name)
         if kept is None:
             told = replace(so_far, share=index / len(steps))
-            parts = yield from _estimated(model, everywhere(text, one), read, told)
+            parts = yield from _estimated(model, recipe, read, told)
             store().put(name, {role: asdict(part) for role, part in parts.items()}, model="", recipe="")
         else:
             parts = {role: Part(**part) for role, part in kept.items()}
@@ -83,7 +83,7 @@ def _whole(model: Model) -> dict[str, int]:
     return {role: untouched.form(role).nbytes for role, one in model.matrices.items() if one.compressed_by_default}
 
 
-def read_of(model: Model, text: Calibration) -> Sequences:
+def _read_of(model: Model, text: Calibration) -> Sequences:
     """What the estimates read: fewer and shorter sequences of what a recipe is calibrated on."""
     return calibration(model, text.text, min(SEQUENCES, text.sequences), min(LENGTH, text.length), text.offset)
 
@@ -106,16 +106,10 @@ def _estimated(
 def _statistics(model: Model, read: Sequences, so_far: Sensed) -> Generator[Sensed, None, dict[str, Statistics]]:
     """What the text tells of every matrix of the blocks, its rows' gradients as well."""
     roles = [role for role, one in model.matrices.items() if one.compressed_by_default]
-    known = yield from _gathered(one_shot(model, roles, read), so_far)
-    found = yield from _gathered(with_gradients(model, known, roles, read), so_far)
+    known = yield from stepping(one_shot(model, roles, read), lambda _share, what: replace(so_far, doing=what))
+    gradients = with_gradients(model, known, roles, read)
+    found = yield from stepping(gradients, lambda _share, what: replace(so_far, doing=what))
     return found
-
-
-def _gathered(gathering: Gathering, so_far: Sensed) -> Generator[Sensed, None, dict[str, Statistics]]:
-    work = Returning(gathering)
-    for _share, what in work:
-        yield replace(so_far, doing=what)
-    return work.value
 
 
 def measured(
@@ -125,9 +119,9 @@ def measured(
 
     What was measured before comes at once. With a role only that matrix's cells.
     """
-    estimates = yield from _all_of(sensed(model, step, text))
+    estimates = yield from last_of(sensed(model, step, text), dict[Cell, Measured])
     asked = asked_of(model, source)
-    refuse_overlap(read_of(model, text).ids, asked.read)
+    refuse_overlap(_read_of(model, text).ids, asked.read)
     wanted = [cell for cell in estimates.cells if role in (None, cell[1])]
     cells = sorted(wanted, key=lambda cell: (cell[0] != step, -estimates.cells[cell]))
     names = {cell: _name(model, text, cell, asked.key) for cell in cells}
@@ -139,7 +133,9 @@ def measured(
             yield dict(found)
         work = applying(model, alone(text, cell[1], cell[0]), dtype=behind.dtype)
         setting = yield from stepping(work, lambda _share, _what: dict(found))
-        found[cell] = yield from _measuring(behind.steps(setting), found)
+        quality = yield from last_of(behind.steps(setting), lambda: dict(found))
+        low, high = quality.interval or (None, None)
+        found[cell] = Measured(quality.nll - quality.base_nll, low, high, quality.tokens)
         store().put(names[cell], asdict(found[cell]), model="", recipe="")
         yield dict(found)
 
@@ -147,24 +143,3 @@ def measured(
 def _name(model: Model, text: Calibration, cell: Cell, asked: str) -> str:
     own = alone(text, cell[1], cell[0]).canonical
     return key(alone=model.sha256, recipe=own, asked=asked, dtype=str(exploring_dtype(model)))
-
-
-def _all_of(work: Iterator[Sensed]) -> Generator[dict[Cell, Measured], None, Sensed]:
-    found = Sensed()
-    for one in work:
-        found = one
-        yield {}
-    return found
-
-
-def _measuring(
-    steps: Iterator[Quality], so_far: Mapping[Cell, Measured]
-) -> Generator[dict[Cell, Measured], None, Measured]:
-    """A place to pause after every probe."""
-    last: list[Quality] = []
-    for one in steps:
-        last = [one]
-        yield dict(so_far)
-    (quality,) = last
-    low, high = quality.interval or (None, None)
-    return Measured(quality.nll - quality.base_nll, low, high, quality.tokens)

@@ -23,6 +23,7 @@ from reparam_core.measure.sensitivity import (
     everywhere,
     of_each,
     positions,
+    scale,
     second_order,
     split,
     suited,
@@ -201,6 +202,14 @@ def test_agreement_is_of_eight_cells_at_least() -> None:
     found = agreement(many, many | {"not estimated": 1.0})
     assert (found.correlation, found.cells) == (pytest.approx(1.0), 8)
     assert agreement(many, dict.fromkeys(many, 1.0)) is None
+
+
+def test_estimates_are_scaled_to_what_eight_cells_at_least_measured() -> None:
+    estimated = {str(index): 2.0 for index in range(9)}
+    measured = {str(index): 0.5 + index / 7 for index in range(8)}
+    assert scale(estimated, measured) == pytest.approx(0.5)
+    assert scale(estimated, dict(list(measured.items())[:7])) == 1
+    assert scale(estimated, dict.fromkeys(measured, -0.1)) == 1  # where nothing was lost there is no scale to learn
 
 
 @pytest.mark.usefixtures("own_store")
