@@ -105,6 +105,21 @@ def _digest(model: Model, path: str, calibration: Sequences) -> str:
     return key(statistics=model.sha256, module=path, calibration=calibration.provenance())
 
 
+def stands_out(x: Tensor) -> float:
+    """max |x| / rms(x): 1 where all numbers are alike, √n where one of n is all there is."""
+    rms = float(x.float().square().mean().sqrt())
+    return float(x.abs().max()) / rms if rms else 1.0
+
+
+def input_outliers(model: Model, ids: Tensor) -> dict[str, float]:
+    """How far the largest number of every matrix's input stands out, over sequences of ids (N, L)."""
+    readers, found = _readers(model, model.matrices), dict[str, float]()
+    watched = structural_clone(model.module)
+    with _watching(watched, readers, lambda path, x: found.update({path: stands_out(x)})):
+        _read(model, watched, ids)
+    return {role: found[path] for path, roles in readers.items() if path in found for role in roles}
+
+
 def _owners(model: Model, calibration: Sequences) -> dict[str, str]:
     """role → the module that stands for all which read the very same input, in the order of use; by a few tokens.
 

@@ -34,6 +34,8 @@ PROMPTS = {
     "masked": "The film was surprisingly [MASK].",
 }
 LETTER, PADDING = 6, 18  # pixels that a table takes for a letter, and around its words
+OUTLIERS = {"weights_before": "Weights before", "weights_after": "after", "inputs_before": "Inputs before",
+            "inputs_after": "after "}  # fmt: skip
 EVERY = 1.5  # seconds from one drawing of a panel to the next
 COME = "Computed as soon as the figures above are there …"
 CONTINUED = "The Congress of the United States shall"
@@ -98,6 +100,7 @@ def by_layer(model: Model, recipe: str, ticket: Ticket) -> None:
     left, right = st.columns([5, 3])
     with left:
         live(lambda: _changes(ticket), ticket, every=EVERY)
+        live(lambda: _outliers(ticket), ticket, every=EVERY)
     with right:
         live_chart(
             lambda: _bytes(model, recipe, ticket), "bytes-by-kind", ticket, every=EVERY, heading=_heading(model, recipe)
@@ -116,6 +119,18 @@ def _changes(ticket: Ticket) -> None:
     table["size"] = table["bytes"] / table["bytes_base"]
     st.dataframe(table[["role", "form", "shape", "size", "relative_error"]], hide_index=True, height=380,
                  column_config=layer_columns(table))  # fmt: skip
+
+
+def _outliers(ticket: Ticket) -> None:
+    """What rewriting first did to the numbers that stand out, by kind of matrix."""
+    found: Details | None = ticket.latest
+    if found is None or not found.outliers:
+        return
+    st.caption("**What stands out, before and after rewriting**: max / rms, the median over layers. A grid of few bits "
+               "has to reach the largest number, so that all others are coarser.")  # fmt: skip
+    st.dataframe(pd.DataFrame(found.outliers), hide_index=True, column_config={
+        "kind": st.column_config.TextColumn("Matrix"), **{
+            name: st.column_config.NumberColumn(label, format="%.1f") for name, label in OUTLIERS.items()}})  # fmt: skip
 
 
 def _bytes(model: Model, recipe: str, ticket: Ticket) -> go.Figure | None:

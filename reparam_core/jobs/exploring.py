@@ -20,6 +20,7 @@ from reparam_core.measure.changes import Claim, bytes_by_kind, changes, claims
 from reparam_core.measure.evaluation import ANSWERS, DEFAULT_SOURCES, Evaluation, evaluation
 from reparam_core.measure.generation import said
 from reparam_core.measure.latency import bfloat16_gains, latency_steps
+from reparam_core.measure.outliers import outliers
 from reparam_core.measure.quality import Quality, paired_interval, quality_steps
 from reparam_core.measure.tasks import task_steps, tasks_of
 from reparam_core.models import Model
@@ -141,6 +142,7 @@ class Details:
     changes: list[dict[str, Any]] | None = None
     sizes: list[dict[str, Any]] | None = None
     claims: list[Claim] | None = None
+    outliers: list[dict[str, Any]] | None = None  # where numbers were rewritten first
     latency: dict[str, Any] | None = None
     tasks: dict[str, dict[str, Any]] | None = None
     dtype: str = ""
@@ -334,6 +336,8 @@ def detailed(model: Model, recipe: str) -> Iterator[Details]:
     yield (found := replace(found, claims=claims(setting)))
     yield (found := replace(found, sizes=bytes_by_kind(setting)))
     yield (found := replace(found, changes=changes(setting)))
+    if setting.recipe.transform:
+        yield (found := replace(found, outliers=outliers(setting, _read_by(model))))
     for times in _latencies(setting):
         yield (found := replace(found, latency=times, claims=claims(setting, times)) if times else found)
     yield (found := replace(found, timed=found.latency is not None))
@@ -359,11 +363,18 @@ def detailed_before(model: Model, recipe: str | Recipe) -> Details | None:
 
 def _latencies(setting: Setting) -> Iterator[dict[str, Any]]:
     """Times of the model's own kind of input, after every pass; none where it has no input of that kind."""
-    model = setting.model
+    inputs = _read_by(setting.model)
+    if inputs:
+        yield from latency_steps(setting, inputs)
+
+
+def _read_by(model: Model) -> Mapping[str, torch.Tensor]:
+    """What the model reads for its times: the first rows of its own kind of source; empty where it has none."""
     source = DEFAULT_SOURCES.get(model.objective)
     suited = source is not None and (not is_labelled(source) or source in tasks_of(model))
-    if model.tokenizer is not None and source is not None and suited:
-        yield from latency_steps(setting, evaluation(model, source, 16, LENGTH).probes[0].inputs)
+    if model.tokenizer is None or source is None or not suited:
+        return {}
+    return evaluation(model, source, 16, LENGTH).probes[0].inputs
 
 
 def conversed(

@@ -119,7 +119,7 @@ def spectrum_after(
     if kept is None:
         work = applying(model, own) if alone else building(model, wanted)
         setting = yield from stepping(work, lambda _share, _what: so_far)
-        weight, changed = model.weight(role), setting.forms[role].dense()
+        weight, changed = setting.start.weight(role), setting.forms[role].dense()
         made = {"sigma": _singular_values(changed), "change": (weight - changed).norm() / weight.norm()}
         kept = store().prepared(name, lambda: made)
     before = spectrum_of(model, role)
