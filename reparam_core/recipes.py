@@ -37,6 +37,7 @@ MOST_PATTERNS = 1000  # that the braces of one glob may stand for
 ROLES_TOLD = 8
 Gathered = Literal["one-shot", "sequential"]
 EXAMPLE = "svd:0.5 + magnitude:0.5 + rtn:4g64"
+RULES = '{"rules": [{"rank": {"method": "svd", "keep": 0.5}}]}'
 
 
 @dataclass(frozen=True)
@@ -318,7 +319,7 @@ def _shown(given: Any) -> str:
 
 def _read(text: str) -> Any:
     """A recipe's text → its raw JSON."""
-    if text.startswith("{"):
+    if text.startswith(("{", "[", '"')) or text == "null":
         return _json(text, "The recipe")
     if text.endswith(".json") or os.path.isfile(text):
         try:
@@ -336,12 +337,17 @@ def _read(text: str) -> Any:
 
 def _json(text: str, what: str) -> Any:
     try:
-        return json.loads(text)
+        found = json.loads(text)
     except json.JSONDecodeError as error:
         raise ReparamError(f"{what} is no valid JSON: {error.msg} at line {error.lineno}, column {error.colno}.",
                            "Mend it there, or use the short form.") from None  # fmt: skip
     except (RecursionError, ValueError):  # nested thousands deep, a number of thousands of digits
         raise ReparamError(f"{what} is beyond what can be read.", "Write numbers and rules as usual.") from None
+    if not isinstance(found, dict):
+        raise ReparamError(
+            f"{what} is {shortened(text, MOST_QUOTED)}, no JSON object.", f"Write {RULES}, or the short form."
+        )
+    return found
 
 
 PLUS = re.compile(r"\+(?!\d)")  # 1e+06 is a number

@@ -70,6 +70,9 @@ RECIPES = {
     '{"rules": [{"rank": {"method": "svd", "keep": 0.5, "rank": 3}}]}': "exactly one of",
     '{"rules": [{"where": "*nothing*", "rank": {"method": "svd", "keep": 0.5}}]}': "matches nothing",
     "missing.json": "missing.json",
+    "[]": "The recipe is [], no JSON object",
+    "null": "The recipe is null, no JSON object",
+    '[{"rank": {"method": "svd"}}]': "no JSON object",
 }
 
 
@@ -78,6 +81,15 @@ def test_a_wrong_recipe_is_one_line(recipe: str, run: Run) -> None:
     status, line = run("measure", "--model", DECODER, "--recipe", recipe, "--sequences", "1", "--no-latency")
     assert status == 2
     assert RECIPES[recipe] in line
+
+
+def test_a_recipe_file_that_holds_a_list_is_one_line(tmp_path: Path, run: Run) -> None:
+    file = tmp_path / "list.json"
+    file.write_text("[1, 2]", encoding="utf-8")
+    status, line = run("measure", "--model", DECODER, "--recipe", str(file))
+    assert status == 2
+    assert "list.json' is [1, 2], no JSON object" in line
+    assert '{"rules": [' in line
 
 
 def no_config(folder: Path) -> None:
@@ -140,6 +152,14 @@ def test_an_unknown_model_names_the_known_ones(run: Run) -> None:
     status, line = run("inspect", "--model", "no/such-model")
     assert status == 2
     assert DECODER in line
+
+
+@pytest.mark.parametrize("name", ["/does/not/exist", "../x", "./x", "~/x", "models/of/mine", "models\\mine"])
+def test_a_path_is_not_looked_for_on_the_hub(name: str, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("reparam_core.models.loading._from_hub", lambda _: pytest.fail("the hub was asked"))
+    status, line = run("inspect", "--model", name)
+    assert status == 2
+    assert f"There is no folder '{name}'. Give a folder" in line
 
 
 @pytest.mark.parametrize("name", ["", "  "])

@@ -111,7 +111,7 @@ def test_a_calibration_counts_where_it_is_read() -> None:
     [
         ("svd:0", "greater than 0"),
         ("svd:1.5", "less than or equal to 1"),
-        ("rtn:17", "less than or equal to 8"),
+        ("rtn:17", "It takes 2 to 8"),
         ("rtn:1", "greater than or equal to 2|no form of 1 bits"),
         ("magnitude:1", "less than 1"),
         ("nonsense:1", "Known: als"),

@@ -99,7 +99,15 @@ def _load(name: str, progress: Progress | None) -> Model:
         return _from_folder(name, folder, entry.source_bits)
     if os.path.exists(name):  # which swallows what no path can be
         return _from_folder(name, Path(name))
+    if _is_path(name):
+        raise ReparamError(f"There is no folder {quoted(name)}.",
+                           f"Give a folder that transformers saved, or one of {', '.join(ENTRIES)}.")  # fmt: skip
     return _from_folder(name, _from_hub(name))
+
+
+def _is_path(name: str) -> bool:
+    """Can it be no hub id, which is owner/name at most?"""
+    return name.startswith(("/", ".", "~")) or name.count("/") > 1 or "\\" in name
 
 
 def _from_folder(name: str, folder: Path, source_bits: int | None = None) -> Model:
