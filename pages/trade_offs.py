@@ -48,7 +48,8 @@ from reparam_core.recipes import Recipe
 from reparam_core.registry import AXES
 from reparam_core.search import curve_recipes
 
-OLD = "<style>.st-key-fresh { opacity: 0.4; }</style>"
+# Greys every figure but those of one key. A style stays in force until the next run of the page, so it must not name the old ones alone.
+OLD = '<style>[class*="st-key-figures-"]:not(.st-key-{key}) {{ opacity: 0.4; }}</style>'
 EVERY = 4.0  # seconds from one drawing of a chart to the next: a click between two figures is lost
 REFINING = 2.0  # the same while the setting itself is scored, which its card shows as it comes
 
@@ -72,6 +73,11 @@ class Asked:
     quality: Ticket
     details: Ticket
     pinned: Ticket | None
+
+    @property
+    def key(self) -> str:
+        """Of the container of this setting's figures: another's are grey."""
+        return f"figures-{hash((self.model.name, self.recipe, *self.sources)) & 0xFFFFFFFF:x}"
 
     @property
     def baseline(self) -> Baseline:
@@ -106,7 +112,7 @@ def head(asked: Asked, doing: DeltaGenerator) -> None:
     elif found.points:
         points = list(found.points.values())
         st.session_state["shown"] = (model.name, points, asked.baseline)
-        with place.container(key="fresh"):
+        with place.container(key=asked.key):
             if asked.pinned is not None and asked.pinned.error is not None:
                 st.warning(
                     f"The pinned setting does not fit {model.name}, so the base stands in for it. {asked.pinned.error}"
@@ -262,11 +268,8 @@ def page() -> None:
     asked = ask_for(model, recipe, sources, read_pinned())
     pin_controls(recipe, lambda: asked.baseline, asked.pinned)
     sweeping = sweep(model, sources, recipe)
-    greyed = st.empty()
-    if asked.quality.pending:
-        greyed.html(OLD)  # what is on screen is the setting before
+    st.html(OLD.format(key=asked.key))  # what is on screen may be the setting before
     awaited(asked.quality, lambda found: bool(found.points))  # a browser that draws meanwhile would slow it down
-    greyed.empty()
     live(lambda: head(asked, doing), asked.quality, asked.details, asked.pinned)
     state, shown = st.columns([5, 4], vertical_alignment="center")
     with shown, st.container(horizontal=True, horizontal_alignment="right", gap="small"):
