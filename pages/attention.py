@@ -11,7 +11,7 @@ from pages.components.charts import chart, downloads
 from pages.components.controls import pick_model, pick_recipe
 from pages.components.errors import show_error
 from pages.components.history import KEPT, undo_and_redo
-from pages.components.live import ask, live
+from pages.components.live import ask, failed, live
 from pages.components.words import apart, recipe_words
 from reparam_core import ReparamError
 from reparam_core.figures.attention import grid_figure, grid_title, head_figure, most_moved, sprite
@@ -46,8 +46,7 @@ def page() -> None:
     ticket = asked(model, recipe, prompt)
     with doing:
         live(lambda: progress(ticket), ticket)
-    if ticket.error is not None:
-        show_error(ticket.error)
+    failed("attention", ticket)
     reading = newest(ticket, model)
     if reading is not None and reading.found is not None:
         say_what_was_cut(reading.found)
