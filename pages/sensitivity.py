@@ -5,7 +5,7 @@ from typing import Any
 import streamlit as st
 
 from pages.components.address import read_address, say_misread
-from pages.components.calibration import pick_calibration
+from pages.components.calibration import amount_of, pick_calibration
 from pages.components.controls import pick_model, pick_sources, take_own_source
 from pages.components.errors import show_error
 from pages.components.history import KEPT, ROW, groups_of
@@ -107,9 +107,9 @@ def page() -> None:
     sources = pick_sources(model)
     text = Calibration(**pick_calibration(model))
     if text.sequences > SEQUENCES or text.length > LENGTH:
-        st.sidebar.caption(
-            f"The estimates read {min(SEQUENCES, text.sequences)} × {min(LENGTH, text.length)} tokens of it at most."
-        )
+        less = {"sequences": min(SEQUENCES, text.sequences), "length": min(LENGTH, text.length)}
+        count, length = amount_of(model, text.model_copy(update=less))
+        st.sidebar.caption(f"The estimates read {count} × {length} tokens of it.")
     roles = [role for role, one in model.matrices.items() if one.compressed_by_default]
     with matrix:
         role = pick_matrix(model, roles)

@@ -14,6 +14,7 @@ from reparam_core.figures.theme import (
     BASE,
     INK,
     RING,
+    SIZE,
     log_axis,
     room_for,
     spoken,
@@ -59,7 +60,7 @@ def loss_map(costs: Mapping[str, Cost], roles: Sequence[Sequence[str]], kinds: S
         z=np.log10(np.clip(table, low, high)), x=list(layers), y=list(kinds), xgap=1, ygap=1, hoverinfo="skip",
         colorscale="Cividis", zmin=math.log10(low), zmax=math.log10(high),
         colorbar={"thickness": 12, "tickvals": [math.log10(one) for one in ticks], "ticktext": [spoken(one) for one in ticks],
-                  "title": {"text": LOSS, "side": "right"}}))  # fmt: skip
+                  "title": {"text": LOSS, "side": "right", "font": {"size": SIZE}}}))  # fmt: skip
     cells = [(layer, kind, costs[role]) for row, kind in enumerate(kinds) for column, layer in enumerate(layers)
              if (role := roles[row][column]) in costs]  # fmt: skip
     for measured, marker in ((False, {"size": 24, "symbol": "square", "opacity": 0}),
