@@ -362,12 +362,12 @@ def pin_controls(recipe: str, baseline: Callable[[], Baseline], ticket: Ticket |
             st.button("Pin this setting", icon=":material/keep:", on_click=_pin, args=(recipe,),
                       help="Compare what follows with it.")  # fmt: skip
         else:
-            st.button("Compare with the untouched model", icon=":material/keep_off:", on_click=_pin, args=(None,))
+            st.button("Compare with the base", icon=":material/keep_off:", on_click=_pin, args=(None,))
 
 
 def _compared_with(baseline: Baseline) -> None:
     told = setting_words(baseline.recipe)
-    st.caption(f"Compared with: {told}{' (measuring it …)' if baseline.pinned and not baseline.points else ''}")
+    st.caption(f"Compared with: {told}{', measuring it …' if baseline.pinned and not baseline.points else ''}")
 
 
 def _pin(recipe: str | None) -> None:
