@@ -13,13 +13,13 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from typer.exceptions import TyperException
 
 from reparam_core.errors import ReparamError
 from reparam_core.store import store_warning
 
 # Plain mark-up: the last line of a mistake is the mistake, not the edge of a box.
-app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, help=__doc__,
-                  rich_markup_mode=None)  # fmt: skip
+app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, help=__doc__, rich_markup_mode=None)
 Name = Annotated[str, typer.Option("--model", help="A catalogue name, a local folder, or a hub id.")]
 Given = Annotated[str, typer.Option("--recipe", help="'base', 'svd:0.5 + rtn:4g64', JSON, or a JSON file.")]
 EVERY = 5.0  # seconds between two lines of progress
@@ -117,6 +117,14 @@ def _applied(loaded: Any, recipe: Any, calibration: Calibrating) -> Any:
     return apply(loaded, recipe, calibration=calibration.read(loaded), progress=Told())
 
 
+@app.callback(invoke_without_command=True)
+def without_command(context: typer.Context) -> None:
+    """Without a command the help, as any mistake on standard error."""
+    if context.invoked_subcommand is None:
+        say(context.get_help())
+        raise typer.Exit(2)
+
+
 @app.command()
 def models(as_json: AsJson = False) -> None:
     """The catalogue, and what is on this machine."""
@@ -180,6 +188,8 @@ def measure(
         dtype=dtype, latency=latency, fresh=fresh, with_tasks=with_tasks, calibration=read, progress=Told(),
     )  # fmt: skip
     answer(found.to_json(), as_json, str(found))
+    for note in [] if as_json else found["notes"]:
+        say(f"Note: {note}.")
 
 
 @app.command()
@@ -198,11 +208,15 @@ def spectra(
     loaded, parsed = _load(model, recipe)
     roles_where(loaded, where)  # told before any work
     found = spectra_of(_applied(loaded, parsed, calibration), where)
-    lines = [
-        f"{one['role']:32} stable rank {one['stable_rank']:7.1f}  90 % of energy in rank {one['rank_of_energy']['0.9']}"
-        for one in found["matrices"]
-    ]
-    answer(found, as_json, "\n".join(lines))
+    answer(found, as_json, "\n".join(_spectrum_line(one) for one in found["matrices"]))
+
+
+def _spectrum_line(one: dict[str, Any]) -> str:
+    """A matrix's figures; before and after where a recipe changes it."""
+    sides = [one] if one["after"] is None else [one, one["after"]]
+    stable = " → ".join(f"{side['stable_rank']:.1f}" for side in sides)
+    energy = " → ".join(str(side["rank_of_energy"]["0.9"]) for side in sides)
+    return f"{one['role']:32} stable rank {stable:16} 90 % of energy in rank {energy}"
 
 
 @app.command()
@@ -220,11 +234,24 @@ def attention(
 
     loaded, parsed = _load(model, recipe)
     found = attention_report(_applied(loaded, parsed, calibration), prompt)
-    lines = [
-        f"{kind}: {len(one['maps'])} layers × {len(one['maps'][0])} heads, {len(one['queries'])} queries"
-        for kind, one in found["attention"].items()
-    ]
+    lines = [line for kind, one in found["attention"].items() for line in _attention_lines(kind, one)]
     answer(found, as_json, "\n".join(lines))
+
+
+def _attention_lines(kind: str, one: dict[str, Any]) -> list[str]:
+    """What was read; where a recipe moves a head, by how much each layer moves and which head moves farthest."""
+    layers: list[list[float]] = one["divergence_bits"]
+    lines = [f"{kind}: {len(layers)} layers × {len(layers[0])} heads, {len(one['queries'])} queries"]
+    far, layer, head = max((bits, layer, head) for layer, heads in enumerate(layers) for head, bits in enumerate(heads))
+    if far == 0:
+        return lines
+    means = [f"  layer {index:2}: {sum(heads) / len(heads):.4f} bits from the base, mean of its heads"
+             for index, heads in enumerate(layers)]  # fmt: skip
+    return [
+        *lines,
+        *means,
+        f"  farthest: head {head} of layer {layer}, {far:.4f} bits (Jensen–Shannon: 0 the same, 1 disjoint)",
+    ]
 
 
 @app.command()
@@ -256,9 +283,12 @@ def compress(
 def main() -> None:
     """Run the command line; a user's mistake is one line on standard error and exit 2."""
     try:
-        app()
+        sys.exit(app(standalone_mode=False) or 0)
     except ReparamError as error:
         say(f"Error: {error}")
+        sys.exit(2)
+    except TyperException as error:  # a command line that cannot be read
+        say(f"Error: {' '.join(error.format_message().split()).rstrip('.')}. See --help.")
         sys.exit(2)
     finally:
         _warn()

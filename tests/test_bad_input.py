@@ -278,6 +278,30 @@ def test_a_wrong_option_is_one_line(option: tuple[str, str], run: Run) -> None:
     assert OPTIONS[option] in line
 
 
+@pytest.mark.parametrize(("given", "told"), [
+    (("measure", "--model", DECODER, "--sequences", "0"), "Error: Invalid value for '--sequences': Input should be greater than or equal to 1. See --help."),
+    (("measure", "--model", DECODER, "--length", "1"), "Error: Invalid value for '--length': Input should be greater than or equal to 2. See --help."),
+    (("measure",), "Error: Missing option '--model'. See --help."),
+    (("weigh",), "Error: No such command 'weigh'. See --help."),
+])  # fmt: skip
+def test_a_command_line_that_cannot_be_read_is_one_line(
+    given: tuple[str, ...], told: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("sys.argv", ["reparam_core", *given])
+    with pytest.raises(SystemExit) as ended:
+        cli.main()
+    assert ended.value.code == 2
+    assert capsys.readouterr().err.splitlines() == [told]
+
+
+def test_without_a_command_the_help_comes(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr("sys.argv", ["reparam_core"])
+    with pytest.raises(SystemExit) as ended:
+        cli.main()
+    assert ended.value.code == 2
+    assert "compress" in capsys.readouterr().err
+
+
 def test_a_glob_without_end_or_meaning_is_one_line(run: Run) -> None:
     for glob, told in (
         ("{0..5000}", "stands for more than"),

@@ -15,6 +15,7 @@ from reparam_core import cli
 
 DECODER, DATES = "embedded-decoder", "embedded-seq2seq"
 Answer = Callable[..., dict[str, Any]]
+Told = Callable[..., tuple[list[str], list[str]]]
 
 
 @pytest.fixture
@@ -33,6 +34,66 @@ def answer(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) 
         return found
 
     return asked
+
+
+@pytest.fixture
+def told(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Told:
+    """What a command says to people: the lines on standard output and on standard error."""
+
+    def asked(*arguments: str) -> tuple[list[str], list[str]]:
+        monkeypatch.setattr("sys.argv", ["reparam_core", *arguments])
+        with pytest.raises(SystemExit) as ended:
+            cli.main()
+        assert not ended.value.code
+        found = capsys.readouterr()
+        return found.out.splitlines(), found.err.splitlines()
+
+    return asked
+
+
+def test_people_read_what_was_not_done_as_asked(told: Told) -> None:
+    out, notes = told(
+        "measure", "--model", DECODER, "--recipe", "rtn:4g9999", "--sequences", "1", "--no-latency", "--no-tasks"
+    )
+    assert len(out) == 1
+    assert "Note: groups of 9999: 42 of 42 quantized matrices have shorter rows, one grid each." in notes
+
+
+def test_people_read_spectra_before_and_after(told: Told) -> None:
+    asked = ("spectra", "--model", DECODER, "--where", "layers.0.attention.*")
+    (before, *_), _ = told(*asked)
+    (line, *others), _ = told(
+        *asked, "--recipe", '{"rules": [{"where": "*.q", "rank": {"method": "svd", "rank": 16}}]}'
+    )
+    first, energy = (one.split(" → ")[0].split()[-1] for one in line.split("90 %"))
+    assert before.split() == [
+        "layers.0.attention.q",
+        "stable",
+        "rank",
+        first,
+        "90",
+        "%",
+        "of",
+        "energy",
+        "in",
+        "rank",
+        energy,
+    ]
+    assert line.count(" → ") == 2
+    assert int(line.split()[-1]) <= 16 < int(energy)
+    assert not any("→" in one for one in others), "what the recipe leaves has one figure"
+
+
+def test_people_read_how_far_attention_moves(told: Told, answer: Answer) -> None:
+    asked = ("attention", "--model", DECODER, "--prompt", "The house of")
+    (line,), _ = told(*asked)
+    assert line.startswith("self-attention: 6 layers × 8 heads, ")
+    (first, *layers, last), _ = told(*asked, "--recipe", "rtn:2g64")
+    bits = np.array(answer(*asked, "--recipe", "rtn:2g64")["attention"]["self-attention"]["divergence_bits"])
+    layer, head = np.unravel_index(bits.argmax(), bits.shape)
+    assert first == line
+    assert [float(one.split()[2]) for one in layers] == pytest.approx(bits.mean(1), abs=1e-4)
+    assert last.startswith(f"  farthest: head {head} of layer {layer}, {bits.max():.4f} bits")
 
 
 def numbers(value: Any) -> Iterator[float]:
