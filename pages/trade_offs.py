@@ -30,6 +30,7 @@ from pages.components.rows import (
     axes_of,
     choice_words,
     family_of,
+    of_one_measure,
     position_of,
     provenance_of,
     row_of,
@@ -150,8 +151,8 @@ def scatter(asked: Asked, kind: QualityKind) -> go.Figure | None:
 
 
 def curve(asked: Asked, axis: str, kind: QualityKind) -> go.Figure | None:
-    """Quality along one axis, a curve a source."""
-    shown = [points for source in asked.sources if (points := known_of(asked, source))]
+    """Quality along one axis, a curve a source: those whose measure is the first one's, as an axis has one."""
+    shown = of_one_measure([points for source in asked.sources if (points := known_of(asked, source))])
     if not shown:
         return None
     canonical = Recipe.parse(asked.recipe).canonical

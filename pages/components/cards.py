@@ -10,15 +10,13 @@ import streamlit as st
 
 from pages.components.baseline import Baseline
 from pages.components.calibration import in_domain
-from pages.components.words import alike, count, faster_words, number, signed, source_words, untouched
+from pages.components.words import MEASURES, alike, count, faster_words, number, signed, source_words, untouched
 from reparam_core.data import LEAST_ROWS
 from reparam_core.jobs import Details, Point
 from reparam_core.jobs.exploring import KL_SEQUENCES
 from reparam_core.jobs.transfer import transfer_gap
 from reparam_core.recipes import Recipe
 
-UNITS = {"token": "Next-token accuracy", "masked token": "Masked-word accuracy", "sentence": "Accuracy",
-         "answer": "Exact match", "choice": "Right choices"}  # fmt: skip
 HEIGHT = 152
 LEAST = {" points": 0.1, " nats": 0.001}  # below it a difference is smaller than the figures that stand over it
 Colour = Literal["normal", "inverse", "off"]
@@ -54,13 +52,22 @@ def _accuracy(points: list[Point], baseline: Baseline) -> None:
     note += [f"{source_words(other.source)}: {other.accuracy:.1%}" for other in beside]
     tip = (f"On {source_words(point.source)}: {point.convention}; against {baseline.name}. "
            f"{point.flips:.1%} are right in the base and wrong in this setting.")  # fmt: skip
-    tip += "".join(f" {UNITS[other.unit]} on {source_words(other.source)}: {other.accuracy:.1%}." for other in apart)
+    tip += "".join(
+        f" {_capital(MEASURES[other.unit])} on {source_words(other.source)}: {other.accuracy:.1%}." for other in apart
+    )
     if point.majority is not None:
         note.append(f"commonest answer: {point.majority:.1%}")
     if point.final and point.labelled and point.answers < LEAST_ROWS:
         note.append(f"no interval from fewer than {LEAST_ROWS} rows")
     same = baseline.same(point)
-    _card(UNITS[point.unit], f"{point.accuracy:.1%}", None if same else delta, " · ".join(note), colour, tip)
+    _card(
+        _capital(MEASURES[point.unit]), f"{point.accuracy:.1%}", None if same else delta, " · ".join(note), colour, tip
+    )
+
+
+def _capital(words: str) -> str:
+    """As it begins a card."""
+    return words[:1].upper() + words[1:]
 
 
 def _by_measure(points: list[Point]) -> tuple[list[Point], list[Point]]:

@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 from pages.components.calibration import calibration_note
 from pages.components.places import place_of
-from pages.components.words import source_words
+from pages.components.words import MEASURES, source_words
 from reparam_core.data import own_title
 from reparam_core.figures.tradeoffs import Along, Row, Scale, Through
 from reparam_core.jobs import Point
@@ -117,9 +117,17 @@ def choice_words(point: Point, quality: QualityKind) -> str:
 
 
 def scale_of(point: Point, quality: QualityKind) -> Scale:
-    """Perplexity of a text on a log axis, or the share of right answers."""
-    chance = point.majority if quality == "accuracy" and point.labelled else None
-    return Scale(quality, source_words(point.source), quality == "perplexity", chance)
+    """Perplexity of a text on a log axis, or the share of right answers, by the name that says of what."""
+    if quality == "perplexity":
+        return Scale(quality, source_words(point.source), log=True)
+    return Scale(
+        MEASURES[point.unit], source_words(point.source), log=False, chance=point.majority if point.labelled else None
+    )
+
+
+def of_one_measure(sources: Sequence[Sequence[Point]]) -> list[Sequence[Point]]:
+    """The sources, each with its points, on which the first one's measure is taken: right choices are no next tokens."""
+    return [points for points in sources if points[0].unit == sources[0][0].unit]
 
 
 def family_of(recipe: str, axis: str) -> Family:

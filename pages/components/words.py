@@ -31,6 +31,8 @@ SOURCE_WORDS = {
 }
 
 
+MEASURES = {"token": "next-token accuracy", "masked token": "masked-word accuracy", "sentence": "accuracy",
+            "answer": "exact match", "choice": "right choices"}  # fmt: skip
 SOURCE_TITLES = {  # in a menu, where the titles of tables, which are questions, are too long
     "movie-reviews": "Good or bad reviews",
     "last-words": "Last words",

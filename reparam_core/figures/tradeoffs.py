@@ -14,7 +14,6 @@ from reparam_core.figures.labels import Frame, Words, between, label
 from reparam_core.figures.theme import (
     AXIS_COLOURS,
     BASE,
-    GROUND,
     INK,
     RING,
     RING_TEXT,
@@ -174,7 +173,9 @@ def _name_points(
     steps = [corner for one, after in pairwise(front)
              for corner in (place(one), (after.ratio, scale.height(one.quality)), place(after))]  # fmt: skip
     frame = Frame(figure.layout.xaxis.range, figure.layout.yaxis.range)
-    label(figure, wanted, [place(one) for one in rows], between(steps), frame)
+    chance = _commonest_answer(scale, frame)
+    lines = [*between(steps), *(place for words in chance for place in words.anchors)]
+    label(figure, [*wanted, *chance], [place(one) for one in rows], lines, frame)
 
 
 def _count(measured: Sequence[Row]) -> str:
@@ -310,7 +311,18 @@ def _name_curves(
         upright = [(current, low + share * (high - low)) for share in (0.9, 0.7, 0.5, 0.3, 0.1)]
         wanted.append(Words("this setting", RING_TEXT, upright))
         lines += between(upright)
-    label(figure, wanted, [place for line in places for place in line], lines, frame)
+    chance = _commonest_answer(curves[0][0], frame)
+    lines += [place for words in chance for place in words.anchors]
+    label(figure, [*wanted, *chance], [place for line in places for place in line], lines, frame)
+
+
+def _commonest_answer(scale: Scale, frame: Frame) -> list[Words]:
+    """The name of the line that the commonest answer draws, anywhere along it; the right end first."""
+    if scale.chance is None:
+        return []
+    (left, right), steps = frame.x, 40
+    along = [(right - index / steps * (right - left), scale.chance) for index in range(steps + 1)]
+    return [Words(f"commonest answer {scale.chance:.1%}", BASE, along)]
 
 
 def _quality_axis(figure: go.Figure, rows: Sequence[Row], scale: Scale) -> None:
@@ -326,5 +338,3 @@ def _quality_axis(figure: go.Figure, rows: Sequence[Row], scale: Scale) -> None:
     figure.update_yaxes(title=scale.name, **share_axis([*values, *ends, *chance]))
     if scale.chance is not None:
         figure.add_hline(y=scale.chance, line={"color": BASE, "dash": "longdashdot", "width": 1.5})
-        figure.add_annotation(x=1, xref="x domain", y=scale.chance, text=f"commonest answer {scale.chance:.1%}", showarrow=False,
-                              xanchor="right", yanchor="bottom", bgcolor=GROUND, font={"color": BASE})  # fmt: skip

@@ -175,6 +175,29 @@ def test_the_commonest_answer_stays_in_sight() -> None:
     assert any(one.text == "commonest answer 52.0%" for one in figure.layout.annotations)
 
 
+@pytest.mark.parametrize("quality", [0.5, 0.505, 0.52])
+@pytest.mark.parametrize("figure_of", [
+    lambda rows, scale: tradeoff_scatter(rows, rows[0].recipe, scale, "here"),
+    lambda rows, scale: axis_curve(RANK, [(scale, rows)], 75, "here")], ids=["scatter", "curve"])  # fmt: skip
+def test_the_commonest_answer_s_name_lies_on_no_label_and_no_point(quality: float, figure_of: Any) -> None:
+    rows = [
+        row(0.5, quality, position=20.0),
+        row(0.7, 0.55, position=75.0),
+        row(1, quality, "base", "base", position=100.0),
+    ]
+    figure = figure_of(rows, replace(ACCURACY, chance=0.5))
+    frame = Frame(figure.layout.xaxis.range, figure.layout.yaxis.range)
+    words = [one for one in figure.layout.annotations if one.xref != "paper"]
+    assert sum(one.text == "commonest answer 50.0%" for one in words) == 1
+    boxes = [box_of(one, frame) for one in words]
+    place = "ratio" if figure.layout.xaxis.title.text.startswith("file size") else "position"
+    for index, (left, bottom, right, top) in enumerate(boxes):
+        for x, y in frame.pixels([(getattr(one, place), one.quality) for one in rows]):
+            assert not (left < x < right and bottom < y < top)
+        for other in boxes[:index]:
+            assert right <= other[0] or other[2] <= left or top <= other[1] or other[3] <= bottom
+
+
 def test_a_curve_runs_along_its_axis_with_its_band() -> None:
     rows = [row(0.8, 30, position=75.0, low=28.0, high=33.0), row(0.5, 90, position=25.0, low=80.0, high=99.0),
             row(1.0, 20, "base", "base")]  # fmt: skip

@@ -9,6 +9,7 @@ from pages.components.rows import (
     axes_of,
     axis_of,
     family_of,
+    of_one_measure,
     position_of,
     provenance_of,
     row_of,
@@ -144,6 +145,16 @@ def test_provenance_says_what_is_calibrated_on_and_what_is_of_its_domain() -> No
     told = provenance_of(model, both, read("wanda:0.5", sequences=32, length=256))
     assert "calibrated on 32 × 256 tokens of the mixture (in domain: addresses; out of it: moby-dick)" in told
     assert "calibrated on 64 × 512 tokens" in provenance_of(model, [point("gptq:4g64")])
+
+
+def test_an_axis_has_one_measure_and_says_which() -> None:
+    table, text = point("rtn:4", labelled=True, majority=0.5, unit="choice"), point("rtn:4")
+    assert of_one_measure([[table], [text], [table]]) == [[table], [table]]
+    assert of_one_measure([[text], [table]]) == [[text]]
+    assert of_one_measure([]) == []
+    assert scale_of(table, "accuracy").name == "right choices"
+    assert scale_of(text, "accuracy").name == "next-token accuracy"
+    assert scale_of(text, "perplexity").name == "perplexity"
 
 
 def test_the_commonest_answer_is_drawn_beside_the_accuracy_of_a_table() -> None:
