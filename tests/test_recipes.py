@@ -75,7 +75,11 @@ def test_rewrites_come_first(text: str, names: list[str], axes: list[str]) -> No
     assert [axis for rule in recipe.rules for axis in rule.steps] == axes
     assert recipe.short() == text
     assert recipe.as_json()["transform"] == [{"method": name} for name in names]
-    for again in (Recipe.parse(recipe.canonical), Recipe.parse(text.replace(" ", "")), recipe.with_rules(recipe.as_json()["rules"])):
+    for again in (
+        Recipe.parse(recipe.canonical),
+        Recipe.parse(text.replace(" ", "")),
+        recipe.with_rules(recipe.as_json()["rules"]),
+    ):
         assert again == recipe
         assert again.canonical == recipe.canonical
     assert Recipe.parse({"rules": recipe.as_json()["rules"]}).canonical != recipe.canonical
@@ -129,8 +133,14 @@ def test_a_calibration_counts_where_it_is_read() -> None:
         ('{"transform": "rotate", "rules": []}', "transform is 'rotate'. Give a list"),
         ('{"transform": ["rotate"], "rules": []}', "A transform needs a method, got 'rotate'. Known: fold-norms"),
         ('{"transform": [{"method": "svd"}], "rules": []}', "Unknown transform 'svd'. Known: fold-norms"),
-        ('{"transform": [{"method": "rotate", "angle": 3}], "rules": []}', "'rotate' is wrong: unknown field 'angle'. Its fields"),
-        ('{"transform": [{"method": "rotate", "kind": "dct"}], "rules": []}', "'rotate' is wrong: kind: input should be"),
+        (
+            '{"transform": [{"method": "rotate", "angle": 3}], "rules": []}',
+            "'rotate' is wrong: unknown field 'angle'. Its fields",
+        ),
+        (
+            '{"transform": [{"method": "rotate", "kind": "dct"}], "rules": []}',
+            "'rotate' is wrong: kind: input should be",
+        ),
         ('{"transform": [{"method": "fold-norms", "seed": 1}], "rules": []}', "It has no fields"),
         ("wanda:0.5@foo", "'wanda' is wrong: input should be 'one-shot' or 'sequential'"),
         ("wanda:0.5@", "'wanda:0.5@' is no step of a recipe"),

@@ -33,8 +33,8 @@ class Run:
 
     @property
     def method(self) -> str:
-        """Whose run it is: a recipe of one step."""
-        return self.recipe.partition(":")[0]
+        """Whose run it is: a recipe of one step, or what is rewritten before one."""
+        return self.recipe.partition(" + ")[0].partition(":")[0]
 
     def ratio(self, text: str) -> float | None:
         """This code's perplexity against the reference's: at most 1.02 is the goal."""

@@ -6,13 +6,13 @@ import pytest
 
 from reparam_core.data.cards import MEASURED, card, protocol, runs
 from reparam_core.recipes import Recipe
-from reparam_core.registry import methods
+from reparam_core.registry import methods, transforms
 
 
 def test_every_run_is_a_recipe_of_a_method_that_there_is() -> None:
     for run in runs():
         assert Recipe.parse(run.recipe).short() == run.recipe
-        assert run.method in methods() or run.method == "base"
+        assert run.method in {"base", *methods(), *transforms()}
         assert set(run.reference) | set(run.perplexity) <= set(protocol()["texts"])
 
 
