@@ -33,7 +33,7 @@ from pages.components.rewriting import pick_rewrite
 from pages.components.words import setting_words, source_titles
 from reparam_core import ReparamError
 from reparam_core.apply import check
-from reparam_core.data import is_labelled, keep_own, own_sources
+from reparam_core.data import is_labelled, keep_own, most_tokens, own_sources
 from reparam_core.jobs import Ticket, fetched, loader
 from reparam_core.jobs.exploring import LENGTH
 from reparam_core.measure.evaluation import evaluation
@@ -54,6 +54,7 @@ SOURCES = {
 SUFFIXES = {"causal": (".txt", ".csv"), "masked": (".txt",), "classification": (".csv",), "seq2seq": (".csv",)}
 OTHER = "another …"
 MORE = ":material/more_horiz:"  # as the label it has no chevron: where drawing is slow, a click on one shuts what it opened
+WORDS_A_TOKEN = 0.75  # of English
 FITTING = 1000  # recipes that are known to fit
 QUICK = 10.0  # seconds that a model may take to load without being asked for
 
@@ -138,8 +139,10 @@ def pick_sources(model: Model) -> list[str]:
 
 def _own_source(suffixes: Sequence[str], model: Model) -> None:
     """The user's own text, pasted or from a file, or own labelled table."""
+    tokens = min(LENGTH, most_tokens(model) or LENGTH)
+    least = f"{tokens} tokens, about {round(WORDS_A_TOKEN * tokens, -1):.0f} words"
     with st.popover("Your own text or table", width="stretch", icon=":material/upload_file:"):
-        pasted = st.text_area("Paste a text of at least 1,000 words", key="own_text") if ".txt" in suffixes else ""
+        pasted = st.text_area(f"Paste a text of at least {least}", key="own_text") if ".txt" in suffixes else ""
         given = st.file_uploader("Or a file" if pasted or ".txt" in suffixes else "A CSV with the columns text and label",
                                  [one[1:] for one in suffixes], key="own_file")  # fmt: skip
         if st.button("Score on this", key="own_use", disabled=not (pasted or given)):
@@ -151,7 +154,7 @@ def _own_source(suffixes: Sequence[str], model: Model) -> None:
                 st.session_state["own_chosen"] = (f"text_{model.objective}", str(path))
                 st.rerun()
             except ReparamError as error:
-                show_error(error)
+                show_error(error, {"short": f"Give at least {least}."})
 
 
 def take_own_source() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 
 import streamlit as st
 
@@ -19,12 +20,15 @@ REMEDIES = {
 }
 
 
-def error_words(error: ReparamError) -> str:
-    """The error's line as markdown; the user's own texts are called by their titles, not by where they are kept."""
-    line = f"{error.problem} {REMEDIES.get(error.topic, error.remedy)}".strip()
+def error_words(error: ReparamError, remedies: Mapping[str, str] = REMEDIES) -> str:
+    """The error's line as markdown, with the remedy of its topic.
+
+    The user's own texts are called by their titles, not by where they are kept.
+    """
+    line = f"{error.problem} {remedies.get(error.topic, error.remedy)}".strip()
     return MARKS.sub(r"\\\1", NAMED.sub(lambda found: f"“{own_title(found[1] or found[2])}”", line))
 
 
-def show_error(error: ReparamError) -> None:
-    """Say in place what went wrong."""
-    st.error(error_words(error))
+def show_error(error: ReparamError, remedies: Mapping[str, str] = REMEDIES) -> None:
+    """Say in place what went wrong, and what helps where it stands."""
+    st.error(error_words(error, remedies))

@@ -79,12 +79,14 @@ def test_a_slider_that_asks_for_what_cannot_be_keeps_the_last_setting(opened: Op
 
 def test_an_own_text_that_is_too_short_is_called_by_its_words_and_not_kept(opened: Open) -> None:
     page = opened("trade_offs")
-    next(one for one in page.text_area if one.key == "own_text").set_value("Call me Ishmael.")
+    (box,) = [one for one in page.text_area if one.key == "own_text"]
+    assert box.label == "Paste a text of at least 257 tokens, about 190 words"
+    box.set_value("Call me Ishmael.")
     page = page.run()
     page = page.button(key="own_use").click().run()
     (line,) = [one.value for one in page.error]
     assert line.startswith("“Call me Ishmael” has")
-    assert "Give a longer text" in line
+    assert line.endswith("less than one sequence of 257. Give at least 257 tokens, about 190 words.")
     assert "offset" not in line
     assert own_sources(".txt") == []
 
