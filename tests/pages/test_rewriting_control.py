@@ -41,6 +41,14 @@ def test_a_link_brings_the_rewrite_along(opened: Open) -> None:
     assert "with fold-norms first" in sentence(page)
 
 
+def test_what_stands_out_is_told_by_kind_of_matrix(opened: Open) -> None:
+    page = opened("trade_offs", transform="rotate", panel="By layer")
+    assert not page.exception
+    (table,) = (one.value for one in page.dataframe if "weights_after" in one.value)
+    row = table.set_index("kind").loc["mlp.down"]
+    assert row["weights_after"] < row["weights_before"]
+
+
 def test_a_model_without_rmsnorm_has_no_such_control(opened: Open) -> None:
     assert control(opened("trade_offs", model="embedded-encoder")) == []
 
