@@ -1,7 +1,10 @@
 """Every mistake that a user can make gives one line that names it and what to do, exit 2, and loses nothing."""
 
 import json
+import os
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
@@ -16,6 +19,7 @@ from safetensors import SafetensorError
 
 from reparam_core import cli
 from reparam_core.models.catalogue import ASSETS
+from reparam_core.models.packed import MACHINE
 
 DECODER = "embedded-decoder"
 Run = Callable[..., tuple[int, str]]
@@ -322,6 +326,38 @@ def test_compress_refuses_an_unknown_format_and_an_existing_folder(tmp_path: Pat
     assert status == 2
     assert "--force" in line
     assert (kept / "precious.txt").read_text(encoding="utf-8") == "mine"
+
+
+@pytest.mark.parametrize(("place", "told"), [
+    ("file", "file exists and is no folder. Choose"), ("file/inside", "Not a directory"), ("x" * 300, "File name too long"),
+    ("kept", "The folder"), ("closed/inside", "no permission in")])  # fmt: skip
+def test_a_place_that_cannot_be_written_is_told_before_any_work(
+    place: str, told: str, tmp_path: Path, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").touch()
+    (tmp_path / "kept").mkdir()
+    (tmp_path / "closed").mkdir()
+    allowed = os.access  # root may write everywhere
+    monkeypatch.setattr("os.access", lambda path, mode: Path(path).name != "closed" and allowed(path, mode))
+    monkeypatch.setattr("reparam_core.models.load", lambda *_, **__: pytest.fail("a model was fetched"))
+    status, line = run("compress", "--model", DECODER, "--recipe", "rtn:4", "--out", str(tmp_path / place))
+    assert status == 2
+    assert told in line
+    assert sorted(one.name for one in tmp_path.iterdir()) == ["closed", "file", "kept"]
+
+
+def test_what_a_killed_compress_left_is_cleared_by_the_next(tmp_path: Path, run: Run) -> None:
+    ended = subprocess.Popen([sys.executable, "-c", ""])
+    ended.wait()
+    dead, alive, strange = (tmp_path / f".compress-{name}-0a1b2c3d" for name in (
+        f"{MACHINE}-{ended.pid}", f"{MACHINE}-{os.getpid()}", f"{'0' * 8}-{ended.pid}"))  # fmt: skip
+    mine = tmp_path / ".compress-notes"
+    for folder in (dead, alive, strange, mine):
+        folder.mkdir()
+        (folder / "model.safetensors").write_bytes(b"half")
+    assert run("compress", "--model", DECODER, "--recipe", "rtn:4", "--out", str(tmp_path / "out"))[0] == 0
+    assert {one.name for one in tmp_path.iterdir()} == {alive.name, strange.name, mine.name, "out"}
+    assert all((folder / "model.safetensors").is_file() for folder in (alive, strange, mine))
 
 
 @pytest.mark.parametrize("error", [OSError(28, "No space left on device"),

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
+import platform
+import re
 import shutil
 import uuid
 from collections.abc import Mapping
+from contextlib import suppress
 from math import prod
 from pathlib import Path
 
+import psutil
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
@@ -21,6 +26,10 @@ from reparam_core.parametrizations import Parametrization, unpack
 from reparam_core.parametrizations.base import Layout, element_size
 
 WEIGHTS, SPECS = "model.safetensors", "parametrizations.json"
+MACHINE = hashlib.sha256(platform.node().encode()).hexdigest()[
+    :8
+]  # a folder may be shared: elsewhere other processes live
+ASIDE = re.compile(rf"\.compress-{MACHINE}-(\d+)-[0-9a-f]{{8}}")  # what is not written to the end, and by which process
 # The order in which safetensors lays tensors out: widest first, then by name. Its names for them fill the header.
 NAMES = {torch.int64: "I64", torch.float32: "F32", torch.int32: "I32", torch.bfloat16: "BF16", torch.float16: "F16",
          torch.float8_e8m0fnu: "F8_E8M0", torch.int8: "I8", torch.uint8: "U8", torch.bool: "BOOL"}  # fmt: skip
@@ -51,7 +60,8 @@ def write_packed(
     refuse_place(directory, force)
     try:
         directory.parent.mkdir(parents=True, exist_ok=True)
-        aside = directory.parent / f".compress-{uuid.uuid4().hex}"
+        _clear_leftovers(directory.parent)
+        aside = directory.parent / f".compress-{MACHINE}-{os.getpid()}-{uuid.uuid4().hex[:8]}"
         aside.mkdir()  # with the mode of every new folder: a temporary one is its maker's alone
         try:
             _write(aside, model, forms, storage)
@@ -59,23 +69,53 @@ def write_packed(
         finally:
             shutil.rmtree(aside, ignore_errors=True)
     except (OSError, SafetensorError) as error:  # a full disk is either, by which file it meets
-        raise ReparamError(
-            f"{directory} cannot be written: {getattr(error, 'strerror', None) or error}.",
-            "Free some space, or choose another place.",
-        ) from error
+        raise _unwritable(directory, error) from error
     return directory / WEIGHTS
+
+
+def _unwritable(directory: Path, error: Exception) -> ReparamError:
+    return ReparamError(
+        f"{directory} cannot be written: {getattr(error, 'strerror', None) or error}.",
+        "Free some space, or choose another place.",
+    )
+
+
+def _clear_leftovers(parent: Path) -> None:
+    """Delete what runs that were killed left half-written here; those of living processes stay."""
+    for one in parent.glob(".compress-*"):
+        found = ASIDE.fullmatch(one.name)
+        if found is None or psutil.pid_exists(int(found[1])) or one.is_symlink() or not one.is_dir():
+            continue
+        with suppress(OSError):  # it is in nobody's way
+            for file in one.iterdir():
+                file.unlink()
+            one.rmdir()
 
 
 def refuse_place(directory: Path, force: bool) -> None:
     """Raises ReparamError for a place that may not be written: `force` replaces only a folder that compress wrote."""
-    if not directory.exists() and not directory.is_symlink():
+    try:
+        directory.lstat()
+    except FileNotFoundError:
+        _refuse_parent(directory)
         return
+    except OSError as error:  # a file is in its path, or its name is too long
+        raise _unwritable(directory, error) from None
+    if not directory.is_dir():
+        raise ReparamError(f"{directory} exists and is no folder.", "Choose a place where nothing is.")
     if not force:
         raise ReparamError(f"The folder {directory} exists.", "Choose another, or overwrite it with --force.")
     plain = directory.is_dir() and not directory.is_symlink()
     if not plain or not all((directory / name).is_file() for name in (WEIGHTS, SPECS)):
         raise ReparamError(f"{directory} is no folder that compress wrote: it is not overwritten.",
                            "Choose a place where nothing is.")  # fmt: skip
+
+
+def _refuse_parent(directory: Path) -> None:
+    """Raises ReparamError where the folder that it comes to lie in may not be written: told before any work."""
+    there = next(one for one in directory.absolute().parents if one.exists())
+    if not os.access(there, os.W_OK | os.X_OK):
+        raise ReparamError(f"{directory} cannot be written: no permission in {there}.", "Choose another place.")
 
 
 def _replace(directory: Path, aside: Path) -> None:
