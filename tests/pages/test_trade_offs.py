@@ -47,7 +47,7 @@ def test_a_slider_changes_sentence_figures_and_charts(opened: Open) -> None:
     assert "all blocks at 4 bits in groups of 64 (rtn)" in sentence(page)
     size = next(one for one in page.metric if one.label == "File size")
     assert size.delta.endswith("× the base")
-    assert any("and the base measured: none is both smaller" in one for one in titles(page))
+    assert any("2 settings and the base measured" in one for one in titles(page))
     assert any("Bits of all blocks (rtn, group 64)" in one.replace("<br>", " ") for one in titles(page))
     footers = " ".join(json.loads(one.proto.spec)["layout"]["meta"]["provenance"] for one in page.get("plotly_chart"))
     assert "257, every position but the first scored" in footers
