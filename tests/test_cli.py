@@ -56,7 +56,9 @@ def test_people_read_what_was_not_done_as_asked(told: Told) -> None:
         "measure", "--model", DECODER, "--recipe", "rtn:4g9999", "--sequences", "1", "--no-latency", "--no-tasks"
     )
     assert len(out) == 1
-    assert "Note: groups of 9999: 42 of 42 quantized matrices have shorter rows, one grid each." in notes
+    assert notes == ["Note: groups of 9999: 42 of 42 quantized matrices have shorter rows, one grid each."], (
+        "no key is explained"
+    )
 
 
 def test_people_read_spectra_before_and_after(told: Told) -> None:
@@ -186,15 +188,17 @@ def test_the_users_own_table_is_a_task(answer: Answer, tmp_path: Path) -> None:
 def test_what_was_not_done_as_asked_is_a_note(answer: Answer, tmp_path: Path) -> None:
     table = tmp_path / "few.csv"
     table.write_text("text,label\n" + "a fine film,good\na dull film,bad\n" * 3, encoding="utf-8")
-    found = answer("measure", "--model", DECODER, "--recipe", "rtn:4g100000", "--data", str(table), "--no-latency")
+    found = answer(
+        "measure", "--model", DECODER, "--recipe", "rtn:4g100000", "--data", str(table), "--no-latency", "--fresh"
+    )
     assert "6 rows are scored: from fewer than 16 no interval can be told" in found["notes"]
     assert any(
         note.startswith("groups of 100000: 42 of 42 quantized matrices have shorter rows") for note in found["notes"]
     )
     found = answer("measure", "--model", DECODER, "--recipe", "wanda:0.5", "--calibration", "mixture", "--sequences", "1", "--length",
-                   "100000", "--calibration-length", "100000", "--calibration-sequences", "1", "--no-latency", "--no-tasks")  # fmt: skip
+                   "100000", "--calibration-length", "100000", "--calibration-sequences", "1", "--no-latency", "--no-tasks", "--fresh")  # fmt: skip
     limit = "length 100000 is above the model's 512 positions: 512 used"
-    assert {limit, f"calibration: {limit}"} <= set(found["notes"])
+    assert {limit, f"in the calibration, {limit}"} <= set(found["notes"])
     assert not [note for note in found["notes"] if note.startswith("groups")]
 
 

@@ -176,7 +176,11 @@ def _notes(
         f"tasks, accuracy: none for a {setting.model.objective} model, or not asked for": not reports,
     }  # fmt: skip
     read = setting.calibration.notes if setting.calibration else ()
-    not_as_asked = [*(asked.notes if asked else ()), *(f"calibration: {one}" for one in read), *_long_groups(setting)]
+    not_as_asked = [
+        *(asked.notes if asked else ()),
+        *(f"in the calibration, {one}" for one in read),
+        *_long_groups(setting),
+    ]
     return [*not_as_asked, *(note for note, holds in told.items() if holds)]
 
 
