@@ -187,7 +187,7 @@ def _count(measured: Sequence[Row]) -> str:
         return "One setting measured so far" if settings else "Only the base is measured so far"
     beside = " and the base" if settings < len(measured) else ""
     told = f"{settings} setting{'' if settings == 1 else 's'}{beside} measured"
-    return f"{told}: none is both smaller and better than one on the dotted line"
+    return f"{told}: none beats the dotted line"
 
 
 def _whiskers(rows: Sequence[Row], scale: Scale) -> dict[str, Any]:

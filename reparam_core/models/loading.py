@@ -37,6 +37,8 @@ KEPT = 8  # models in memory
 _loaded: OrderedDict[str, Model] = OrderedDict()
 _turns: dict[str, threading.Lock] = {}  # one a name, so that no model is read twice
 _lock = threading.Lock()
+# transformers makes the meta device everyone's while it builds a model: another that is built meanwhile would land there.
+_filling = threading.Lock()
 TOKENIZERS = ("tokenizer.json", "vocab.txt", "vocab.json", "spiece.model")
 OWN_CLASSES = {one.__name__: one for one in (MeanPooledBertForSequenceClassification,)}
 OBJECTIVES = (
@@ -138,9 +140,10 @@ def _read(name: str, folder: Path, config: Any, files: list[Path], source_bits: 
 def _filled(config: Any, folder: Path) -> nn.Module:
     safe = {"use_safetensors": True, "local_files_only": True, "trust_remote_code": False}
     module: nn.Module
-    module, found = _class_of(config).from_pretrained(
-        folder, dtype=torch.float32, output_loading_info=True, ignore_mismatched_sizes=True, **safe
-    )
+    with _filling:
+        module, found = _class_of(config).from_pretrained(
+            folder, dtype=torch.float32, output_loading_info=True, ignore_mismatched_sizes=True, **safe
+        )
     _check_complete(folder, sorted(found["missing_keys"]), sorted(found["mismatched_keys"]))
     return module
 

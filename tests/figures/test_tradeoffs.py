@@ -118,7 +118,7 @@ def test_an_estimate_is_hollow() -> None:
 def test_the_title_counts_what_is_shown() -> None:
     assert tradeoff_scatter([row(1, 20)], "", PERPLEXITY, "here").layout.title.text == "One setting measured so far"
     figure = tradeoff_scatter([row(1, 20), row(0.5, 30), row(0.6, 40)], "", PERPLEXITY, "here")
-    told = "measured: none is both smaller and better than one on the dotted line"
+    told = "measured: none beats the dotted line"
     assert figure.layout.title.text.replace("<br>", " ") == f"3 settings {told}"
     figure = tradeoff_scatter([row(1, 20, "base", "base"), row(0.5, 30)], "", PERPLEXITY, "here")
     assert figure.layout.title.text.replace("<br>", " ") == f"1 setting and the base {told}"
