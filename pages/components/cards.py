@@ -58,7 +58,8 @@ def _accuracy(points: list[Point], baseline: Baseline) -> None:
     if point.majority is not None:
         note.append(f"commonest answer: {point.majority:.1%}")
     if point.final and point.labelled and point.answers < LEAST_ROWS:
-        note.append(f"no interval from fewer than {LEAST_ROWS} rows")
+        note.append("no interval")
+        tip += f" From fewer than {LEAST_ROWS} rows no interval can be told."
     same = baseline.same(point)
     _card(
         _capital(MEASURES[point.unit]), f"{point.accuracy:.1%}", None if same else delta, " · ".join(note), colour, tip

@@ -129,6 +129,8 @@ def change_words(point: Point) -> str:
     before, after = (
         (point.base_accuracy, point.accuracy) if point.labelled else (point.base_perplexity, point.perplexity)
     )
+    if point.final and before == after:
+        return f"{level_words(point)}, no difference"
     told, least = (shares_apart, "0.1 points") if point.labelled else (apart, "0.001")
     change = told(before, after)
     if change is None:

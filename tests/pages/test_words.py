@@ -134,3 +134,8 @@ def test_a_sentence_says_what_is_an_estimate_and_what_is_no_difference() -> None
 )
 def test_a_setting_that_stands_for_itself_is_a_noun(recipe: str, told: str) -> None:
     assert setting_words(recipe) == told
+
+
+def test_without_an_interval_the_same_is_no_difference() -> None:
+    few = point("rtn:4", labelled=True, unit="choice", accuracy=0.5, base_accuracy=0.5, majority=0.5)
+    assert change_words(few) == "accuracy on the novel 50.0%, no difference"
