@@ -26,9 +26,12 @@ def alternating(
 
 
 def _least_squares(factor: Tensor, target: Tensor) -> Tensor:
-    """argmin_X ‖factor · X − target‖ by QR, which squares no condition number; (m, r), (m, n) → X (r, n)."""
+    """argmin_X ‖factor · X − target‖ by QR, which squares no condition number; (m, r), (m, n) → X (r, n).
+
+    Of a factor whose rank is below r many X do: the least one, lest they grow from round to round.
+    """
     q, upper = torch.linalg.qr(factor)
-    ridge = (torch.finfo(upper.dtype).eps * upper.abs().max()).clamp_min(torch.finfo(upper.dtype).tiny)
-    diagonal = upper.diagonal()
-    diagonal.copy_(torch.where(diagonal.abs() < ridge, ridge, diagonal))  # a rank below r leaves zeros there
+    size = upper.diagonal().abs()
+    if bool((size <= max(factor.shape) * torch.finfo(upper.dtype).eps * upper.abs().max()).any()):
+        return torch.linalg.lstsq(factor, target, driver="gelsd").solution
     return torch.linalg.solve_triangular(upper, q.T @ target, upper=True)
