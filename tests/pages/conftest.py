@@ -2,10 +2,12 @@
 
 import json
 from collections.abc import Callable, Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import pytest
+from streamlit.components.v2 import manifest_scanner
 from streamlit.testing.v1 import AppTest
 
 from reparam_core.jobs import exploring
@@ -13,6 +15,8 @@ from reparam_core.measure import tasks
 
 PAGES = Path(__file__).resolve().parents[2] / "pages"
 Open = Callable[..., AppTest]
+# Every AppTest looks through all installed packages for components, which takes longer than most pages; one look is enough.
+manifest_scanner.scan_component_manifests = cache(manifest_scanner.scan_component_manifests)
 
 
 @pytest.fixture(autouse=True)
