@@ -22,6 +22,7 @@ from pages.components.history import (
     TEXT,
     UNTOUCHED,
     back_to_sliders,
+    listen,
     remember,
     steady,
     unfolded,
@@ -240,6 +241,7 @@ def pick_recipe(model: Model) -> str:
     with st.sidebar, _folded("Recipe as text", TEXT, width="stretch", icon=":material/code:"):
         typed = st.text_input("A recipe as text", key=TEXT, placeholder="svd:0.5 + magnitude:0.5 + rtn:4g64, or JSON",
                               help="While it is filled, it is what counts; clear it to use the sliders.", **KEPT)  # fmt: skip
+    listen()
     return _typed_recipe(typed, model) if typed else _in_force(model, recipe, st.container())[0]
 
 

@@ -33,6 +33,7 @@ REWRITE = "transform"  # the key of the control for what comes before the rules
 AS_IS = "nothing"  # is rewritten first
 TEXT = "recipe"  # the key of the field where a recipe is typed
 KEPT: dict[str, Any] = {"bind": "query-params", "persist_state": "session"}  # in the address, and over pages
+HEARD = "heard"  # the key of the control that says what the browser knows of
 LONGEST = 100  # steps that are remembered
 
 
@@ -62,14 +63,15 @@ def step(by: int) -> None:
 
 def restore(state: Mapping[str, Any]) -> None:
     """Set the recipe's controls; what the state does not name goes back to its default."""
-    rested: dict[str, tuple[Any, Any]] = st.session_state.setdefault("rested", {})
+    held: dict[str, tuple[list[Any], Any]] = st.session_state.setdefault("held", {})
     for key in recipe_keys():
-        if is_folded(key):
-            sent, _ = rested.get(key, (st.session_state[key], None))
-            rested[key] = (sent, state.get(key))
+        sent, _ = held.get(key, ([], None))
+        before = st.session_state[key]
+        held[key] = (sent if before in sent else [*sent, before], state.get(key))
         if key not in state:
             del st.session_state[key]
     st.session_state.update(state)
+    st.session_state["told"] = st.session_state.get("told", 0) + 1
 
 
 def is_folded(key: str) -> bool:
@@ -78,13 +80,31 @@ def is_folded(key: str) -> bool:
 
 
 def steady() -> None:
-    """Before the controls are drawn: a closed popover does not hear what was set, and sends what it held before."""
-    for key, (sent, meant) in st.session_state.get("rested", {}).items():
-        if sent != meant and key in st.session_state and st.session_state[key] == sent:
+    """Before the controls are drawn: what the browser sends without having heard what was set does not count.
+
+    A closed popover hears nothing and goes on sending what it held. The others hear it once the page is drawn: until then
+    what the browser asks for by the clock still has the values before, and would take back a load or an undo.
+    """
+    heard = st.session_state.get(HEARD, _told()) == _told()
+    for key, (sent, meant) in st.session_state.get("held", {}).items():
+        stale = is_folded(key) or not heard
+        if stale and key in st.session_state and st.session_state[key] in sent and st.session_state[key] != meant:
             if meant is None:
                 del st.session_state[key]
             else:
                 st.session_state[key] = meant
+
+
+def listen() -> None:
+    """After the controls are drawn: an unseen one, by which the browser says how often it has heard them set."""
+    st.session_state[HEARD] = _told()
+    with st.container(key="unseen"):
+        st.html("<style>.st-key-unseen { display: none; }</style>")
+        st.text_input("Heard", key=HEARD)
+
+
+def _told() -> str:
+    return str(st.session_state.get("told", 0))
 
 
 def back_to_sliders() -> None:
@@ -94,9 +114,9 @@ def back_to_sliders() -> None:
 
 def unfolded(prefix: str) -> None:
     """Controls of an open popover hear what is set: what they send from now on is meant."""
-    rested: dict[str, Any] = st.session_state.get("rested", {})
-    for key in [one for one in rested if one.startswith(prefix)]:
-        del rested[key]
+    held: dict[str, Any] = st.session_state.get("held", {})
+    for key in [one for one in held if one.startswith(prefix) and is_folded(one)]:
+        del held[key]
 
 
 def undo_and_redo() -> None:

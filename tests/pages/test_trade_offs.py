@@ -171,6 +171,23 @@ def test_what_a_closed_popover_sends_again_does_not_undo_an_undo(opened: Open, k
     assert not page.button(key="redo").disabled
 
 
+def test_what_the_browser_sends_before_it_hears_of_an_undo_does_not_take_it_back(opened: Open) -> None:
+    page = opened("trade_offs")
+    slider(page, "bits").set_value(4)
+    page = settled(page.run())
+    before = page.text_input(key="heard").value
+    page.button(key="undo").click()
+    page = settled(page.run())
+    slider(page, "bits").set_value(4)
+    page.text_input(key="heard").set_value(before)
+    page = settled(page.run())
+    assert "untouched" in sentence(page)
+    assert not page.button(key="redo").disabled
+    slider(page, "bits").set_value(4)
+    page = settled(page.run())
+    assert "at 4 bits" in sentence(page)
+
+
 def test_back_to_the_sliders_stays_there(opened: Open) -> None:
     page = opened("trade_offs", bits="4", recipe="svd:r16")
     next(one for one in page.button if one.label == "Back to the sliders").click()
