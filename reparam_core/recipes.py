@@ -37,6 +37,7 @@ MOST_PATTERNS = 1000  # that the braces of one glob may stand for
 ROLES_TOLD = 8
 Gathered = Literal["one-shot", "sequential"]
 EXAMPLE = "svd:0.5 + magnitude:0.5 + rtn:4g64"
+CACHE = "cache"  # how a short form names what is kept of keys and values
 RULES = '{"rules": [{"rank": {"method": "svd", "keep": 0.5}}]}'
 
 
@@ -196,6 +197,18 @@ class Calibration(BaseModel):
     offset: Annotated[int, Field(ge=0)] = 0
 
 
+class Cache(BaseModel):
+    """How the keys and values are kept of the tokens before: in so many bits, so many neighbours to a grid."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    bits: Annotated[int, Field(ge=2, le=8)]
+    group: Annotated[int, Field(ge=1)] = 64
+
+    def short(self) -> str:
+        """`cache:4g64`."""
+        return f"{CACHE}:{self.bits}g{self.group}"
+
+
 class Recipe(BaseModel):
     """What to apply where. `{"rules": []}` is the untouched model."""
 
@@ -205,6 +218,7 @@ class Recipe(BaseModel):
     rules: tuple[Rule, ...]
     storage: Literal["float16", "bfloat16", "float32"] | None = None
     calibration: Calibration = Calibration()
+    cache: Cache | None = None
 
     @field_validator("transform", mode="before")
     @classmethod
@@ -232,7 +246,8 @@ class Recipe(BaseModel):
         first = {"transform": [one.as_json() for one in self.transform]} if self.transform else {}
         own = self.calibration.model_dump(exclude_defaults=True) if self.reads else {}
         read = {"calibration": own} if own else {}
-        return {"version": 1, **first, "rules": [rule.as_json() for rule in self.rules]} | storage | read
+        cached = {"cache": self.cache.model_dump(exclude_defaults=True)} if self.cache else {}
+        return {"version": 1, **first, "rules": [rule.as_json() for rule in self.rules]} | storage | read | cached
 
     def with_rules(self, rules: Sequence[Mapping[str, Any]]) -> Recipe:
         """Other rules with what else this recipe says."""
@@ -245,10 +260,10 @@ class Recipe(BaseModel):
 
     def short(self) -> str:
         """The short form where there is one, else the steps with where they apply."""
-        kept = f" in {self.storage}" if self.storage else ""
+        kept = (f" + {self.cache.short()}" if self.cache else "") + (f" in {self.storage}" if self.storage else "")
         first = " + ".join(one.short() for one in self.transform)
         if not any(step for rule in self.rules for step in rule.steps.values()):
-            return f"{first or 'base'}{kept}"
+            return (f"{first}{kept}" if first else kept.removeprefix(" + ")) or "base"
         told = []
         for rule in self.rules:
             steps = " + ".join(step.short() if step else f"no {axis}" for axis, step in rule.steps.items())
@@ -331,8 +346,20 @@ def _read(text: str) -> Any:
             ) from None
     parts = PLUS.split(text)
     first = [part.strip() for part in parts if part.strip() in transforms()]
-    rest = [part for part in parts if part.strip() not in first]
-    return {"transform": [{"method": name} for name in first], "rules": short_rules("+".join(rest)) if rest else []}
+    cached = [part.strip() for part in parts if part.strip().startswith(f"{CACHE}:")]
+    rest = [part for part in parts if part.strip() not in (*first, *cached)]
+    return {"transform": [{"method": name} for name in first], "rules": short_rules("+".join(rest)) if rest else [],
+            **_short_cache(cached)}  # fmt: skip
+
+
+def _short_cache(parts: Sequence[str]) -> dict[str, Any]:
+    """`cache:4g64` → the recipe's field; nothing where it is not said."""
+    if not parts:
+        return {}
+    found = BITS.fullmatch(parts[0].partition(":")[2])
+    if len(parts) > 1 or not found or not found["bits"] or found["tensor"] or found["symmetric"]:
+        raise ReparamError(f"{quoted(' + '.join(parts))} is no way to keep keys and values.", f"Write {CACHE}:4g64.")
+    return {"cache": {name: int(found[name]) for name in ("bits", "group") if found[name]}}
 
 
 def _json(text: str, what: str) -> Any:

@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 
+from reparam_core.apply.caching import with_cache
 from reparam_core.apply.checking import check, plan_of
 from reparam_core.apply.finished import keep, kept
 from reparam_core.apply.preparing import preparing, side_by_side
@@ -78,6 +79,7 @@ def applying(
     started, start = time.perf_counter(), rewritten(model, parsed)
     work = Work(start, parsed.storage_dtype(model.storage))
     forms = yield from _forms(work, parsed, checked.plan, checked.calibration, dtype)
+    forms = with_cache(start, forms, parsed.cache, work.storage)
     changed = bool(forms) or work.storage != start.storage
     module = start.clone(forms, dtype, work.storage) if changed else start.module_in(dtype)
     seconds = {"prepare": work.prepare, "apply": time.perf_counter() - started - work.prepare}
@@ -87,9 +89,8 @@ def applying(
 def _forms(work: Work, recipe: Recipe, plan: Plan, read: Sequences | None, dtype: torch.dtype) -> Making:
     """The changed matrices; from the store where a setting that takes long was made before."""
     slow = any(not type(step.method).instant or step.statistics == "sequential" for step in _steps(plan))
-    name = (
-        key(forms=work.model.sha256, recipe=recipe.canonical, calibration=read and read.provenance()) if slow else None
-    )
+    weights_alone = recipe.model_copy(update={"cache": None}).as_json()
+    name = key(forms=work.model.sha256, recipe=weights_alone, calibration=read and read.provenance()) if slow else None
     found = kept(name) if name else None
     if found is None:
         asked = [role for role, steps in plan.items() if any(_reads(step, "one-shot") for step in steps.values())]

@@ -8,6 +8,7 @@ from typing import Any
 
 from torch import nn
 
+from reparam_core.apply.caching import refuse_cache
 from reparam_core.apply.rewriting import refuse
 from reparam_core.apply.steps import Plan, first, in_order, nothing_left, nothing_read, told_where
 from reparam_core.data import Sequences
@@ -35,6 +36,7 @@ def check(model: Model, recipe: str | Mapping[str, Any] | Recipe, calibration: S
     """
     parsed = Recipe.parse(recipe)
     refuse(model, parsed.transform)
+    refuse_cache(model, parsed)
     plan = plan_of(model, parsed)
     read = (calibration if parsed.reads else None) or calibration_of(model, parsed)
     return Checked(plan, read)
@@ -105,11 +107,11 @@ def _only_looked_up(model: Model, role: str) -> bool:
 def _refuse_the_whole_in_order(plan: Plan) -> None:
     """Raises ReparamError where a step wants what block after block does not give: every matrix at once, or gradients."""
     steps = {step for steps in plan.values() for step in steps.values()}
-    in_order = {step for step in steps if step.method.needs and step.statistics == "sequential"}
-    for step in in_order:
+    sequential = {step for step in steps if step.method.needs and step.statistics == "sequential"}
+    for step in sequential:
         if "gradients" in step.method.needs:
             raise ReparamError(f"{step.method.name} needs gradients, which are known of the untouched model alone.",
                                f"Write {step.short().replace('@sequential', '')}.")  # fmt: skip
-    if in_order and any(step.method.unit == "model" for step in steps):
+    if sequential and any(step.method.unit == "model" for step in steps):
         raise ReparamError("A step that looks at the whole model at once cannot go block by block.",
                            "Take the scope matrix or layer beside sequential statistics.")  # fmt: skip

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 
 from reparam_core.apply import Setting, base
+from reparam_core.apply.caching import cache_bytes
 from reparam_core.measure.spectra import break_even
 from reparam_core.parametrizations import LowRank, Parametrization
 
@@ -59,6 +60,9 @@ def described(form: Parametrization) -> str:
     return f"{name} ({', '.join(dict.fromkeys(parts))})" if parts else name
 
 
+WRITTEN_WIDE = "rounded, then computed with as floats: no kernel here reads them packed"
+
+
 @dataclass(frozen=True)
 class Claim:
     """A ratio to the base, and why it parts from what theory says."""
@@ -80,6 +84,9 @@ def claims(setting: Setting, latency: dict[str, Any] | None = None) -> list[Clai
         Claim("memory of the matrices", _resident(setting) / _resident(untouched), "counted",
               _why(one.memory_notes for one in forms)),
     ]  # fmt: skip
+    kept, before = cache_bytes(setting), cache_bytes(untouched)
+    if kept and before and kept != before:
+        found.append(Claim("keys and values of a token", kept / before, "counted", WRITTEN_WIDE))
     for name, what in (("prefill_ms", "time to read"), ("decode_ms_per_token", "time a written token")):
         if latency and latency["setting"][name]:
             ratio = latency["setting"][name]["p50"] / latency["base"][name]["p50"]

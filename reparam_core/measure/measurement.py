@@ -13,6 +13,7 @@ import psutil
 import torch
 
 from reparam_core.apply import Progress, Setting, apply, base, calibration_of
+from reparam_core.apply.caching import cache_bytes
 from reparam_core.data import Sequences, is_labelled, refuse_overlap
 from reparam_core.errors import ReparamError
 from reparam_core.measure.evaluation import ANSWERS, DEFAULT_SOURCES, RUNNING, Evaluation, default_source, evaluation
@@ -203,6 +204,8 @@ def _sizes(setting: Setting) -> dict[str, Any]:
         "bytes_blocks_base": untouched.bytes_blocks,
         "parameters": setting.parameters,
         "parameters_base": untouched.parameters,
+        "cache_bytes_per_token": cache_bytes(setting),
+        "cache_bytes_per_token_base": cache_bytes(untouched),
         "source_bits": setting.model.source_bits,
         "peak_rss_bytes": _peak_resident(),
         "base_rss_bytes": None,

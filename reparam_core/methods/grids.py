@@ -13,6 +13,7 @@ from reparam_core.parametrizations import Quantized
 from reparam_core.parametrizations.quantized import PER_TENSOR, Group, by_group, group_columns, over_group, row_pieces
 
 SMALLEST_SCALE = 2.0**-24  # float16's smallest number: a scale of zero would divide by it
+SHARES = [1 - step / 20 for step in range(11)]  # of a group's range, from all of it to half
 
 
 @dataclass(frozen=True)
@@ -41,7 +42,23 @@ class Grid:
 
 def fitted(weight: Tensor, setting: BitsSetting) -> Grid:
     """From the least to the greatest number of every group, zero always between; weight (out, in)."""
+    return _between(*_extremes(weight, setting), setting)
+
+
+def searched(weight: Tensor, setting: BitsSetting, importance: Tensor) -> Grid:
+    """Over the share of every group's range that makes Σ importance · (w − w′)² of that group least; importance (in) or (out, in)."""
     low, high = _extremes(weight, setting)
+    best, least = torch.ones_like(low), torch.full_like(low, torch.inf)
+    for share in SHARES:
+        grid = _between(low * share, high * share, setting)
+        form = Quantized(nearest(weight, grid, setting), grid.scale, grid.zero, setting.bits, setting.group)
+        lost = groups_of((weight - form.dense()).square_().mul_(importance), setting.group).sum(-1)
+        best, least = torch.where(lost < least, share, best), torch.minimum(lost, least)
+    return _between(low * best, high * best, setting)
+
+
+def _between(low: Tensor, high: Tensor, setting: BitsSetting) -> Grid:
+    """The grids over these ranges, each (rows, groups)."""
     if setting.symmetric:
         scale = torch.maximum(-low, high) / (2 ** (setting.bits - 1) - 1)
         return Grid(scale.clamp_min(SMALLEST_SCALE).half(), None, setting.bits)

@@ -1,6 +1,7 @@
 """Forms of a weight: each can be applied, counted and packed."""
 
 from reparam_core.parametrizations.base import Leaf, Parametrization, unpack
+from reparam_core.parametrizations.cached import Cached
 from reparam_core.parametrizations.codebook import Codebook
 from reparam_core.parametrizations.coded import Coded
 from reparam_core.parametrizations.dense import Dense
@@ -13,6 +14,7 @@ from reparam_core.parametrizations.statistics import Statistics
 from reparam_core.parametrizations.sum import Sum
 
 __all__ = [
+    "Cached",
     "Codebook",
     "Coded",
     "Dense",

@@ -9,8 +9,7 @@ from torch import Tensor
 
 from reparam_core.parametrizations.base import FORMS, Layout, Spec, part
 from reparam_core.parametrizations.coded import Coded
-
-SMALLEST = 1e-30  # of a token's largest number: a step of zero would divide by it
+from reparam_core.parametrizations.tokens import rounded_symmetric
 
 
 class Scaled(Coded):
@@ -40,9 +39,8 @@ class Scaled(Coded):
     def seen(self, x: Tensor) -> Tensor:
         if self.input_bits is None:
             return x
-        scaled = x.float() * self.columns.float()
-        step = scaled.abs().amax(-1, keepdim=True).clamp_min(SMALLEST) / (2 ** (self.input_bits - 1) - 1)
-        return ((scaled / step).round_() * step / self.columns.float()).to(x.dtype)
+        columns = self.columns.float()
+        return (rounded_symmetric(x.float() * columns, self.input_bits) / columns).to(x.dtype)
 
     @property
     def exact(self) -> bool:

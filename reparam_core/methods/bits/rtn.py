@@ -1,15 +1,19 @@
 """Round to nearest on a uniform grid (Jacob et al., 2018, equation 1)."""
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
+import torch
+from pydantic import Field
 from torch import Tensor
 
 from reparam_core.methods.base import MatrixMethod, Prepared
 from reparam_core.methods.grids import rounded
 from reparam_core.methods.settings import BitsSetting
-from reparam_core.parametrizations import Leaf, Quantized
+from reparam_core.parametrizations import Leaf, Quantized, Scaled
 from reparam_core.registry import register
+
+UNROUNDED = 16  # bits of an input that stays as it comes
 
 
 @register
@@ -17,7 +21,8 @@ from reparam_core.registry import register
 class RTN(MatrixMethod):
     """q = round(w / s) + z with s = (max − min) / (2^bits − 1); symmetric: s = max|w| / (2^(bits−1) − 1).
 
-    The extremes of a group always include zero, so that pruned numbers stay zero.
+    The extremes of a group always include zero, so that pruned numbers stay zero. With `input_bits` below 16 the inputs
+    are rounded too, each token on a symmetric grid of its own as it comes (dynamic quantization).
     """
 
     name: ClassVar[str] = "rtn"
@@ -30,8 +35,13 @@ class RTN(MatrixMethod):
     )
     caches: ClassVar[bool] = False
 
+    input_bits: Annotated[int, Field(ge=2, le=UNROUNDED)] = UNROUNDED
+
     def prepare_matrix(self, weight: Tensor) -> Prepared:
         return {}
 
-    def at_matrix(self, prepared: Prepared, leaf: Leaf, setting: BitsSetting) -> Quantized:
-        return rounded(leaf.weight, setting)
+    def at_matrix(self, prepared: Prepared, leaf: Leaf, setting: BitsSetting) -> Quantized | Scaled:
+        found = rounded(leaf.weight, setting)
+        if self.input_bits == UNROUNDED:
+            return found
+        return Scaled(found, torch.ones(found.shape[1], dtype=torch.float16), self.input_bits)
