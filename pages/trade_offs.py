@@ -23,6 +23,7 @@ from pages.components.errors import show_error
 from pages.components.history import load_recipe, undo_and_redo
 from pages.components.live import ask, ask_score, awaited, failed, live
 from pages.components.panels import by_layer, claims_panel, recipe_panel, tasks_panel, text_panel
+from pages.components.point_clicks import clicked, hear_clicks
 from pages.components.progress import with_time_left
 from pages.components.rows import (
     QualityKind,
@@ -139,8 +140,6 @@ def figures(model: Model, points: list[Point], baseline: Baseline, details: Deta
 
 def scatter(asked: Asked, kind: QualityKind) -> go.Figure | None:
     """Everything measured so far on the first source."""
-    if st.session_state.pop("clicked", False):
-        st.rerun()  # the click reran this fragment alone, and the controls are outside
     points = known_of(asked, asked.sources[0]) if asked.sources else []
     if not points:
         st.caption("The charts appear with the first setting that is fully measured.")
@@ -188,14 +187,6 @@ def pick_quality(sources: list[str]) -> QualityKind:
     kinds: tuple[QualityKind, ...] = ("perplexity", "accuracy")
     return st.segmented_control("Quality", kinds, default=kinds[0], key="quality", bind="query-params",
                                 label_visibility="collapsed") or kinds[0]  # fmt: skip
-
-
-def load_clicked() -> None:
-    """A click on a point loads its recipe."""
-    chosen = st.session_state["chart-trade-offs"]["selection"]["points"]
-    if chosen and chosen[0].get("customdata"):
-        load_recipe(str(chosen[0]["customdata"][0]))
-        st.session_state["clicked"] = True
 
 
 def pick_measured(asked: Asked, kind: QualityKind) -> None:
@@ -259,6 +250,8 @@ def page() -> None:
     """Controls → recipe → jobs → figures."""
     read_address()
     take_own_source()
+    if recipe := clicked():
+        load_recipe(recipe)
     title, state, buttons = st.columns([2.4, 6, 3.2], vertical_alignment="center")
     title.title("Trade-offs")
     doing, told = state.empty(), st.container()
@@ -279,6 +272,7 @@ def page() -> None:
         live(lambda: sweep_controls(model, sweeping, asked.quality), sweeping.ticket, asked.quality, every=1.0)
     charts(asked, axis, kind, sweeping.ticket)
     panels(asked)
+    hear_clicks()
     with told:
         say_misread()
 
@@ -288,8 +282,8 @@ def charts(asked: Asked, axis: str, kind: QualityKind, sweeping: Ticket | None) 
     left, right = st.columns(2)
     waiting, every = (asked.quality, sweeping), REFINING if asked.quality.pending else EVERY
     with left:
-        live_chart(lambda: scatter(asked, kind), "trade-offs", *waiting, every=every, on_select=load_clicked,
-                   selection_mode="points", beside=lambda: pick_measured(asked, kind))  # fmt: skip
+        live_chart(lambda: scatter(asked, kind), "trade-offs", *waiting, every=every,
+                   beside=lambda: pick_measured(asked, kind))  # fmt: skip
     with right:
         live_chart(lambda: curve(asked, axis, kind), f"along-{axis}", *waiting, every=every)
 

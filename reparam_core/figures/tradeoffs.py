@@ -289,7 +289,8 @@ def _curve(figure: go.Figure, rows: Sequence[Row], axis: str, scale: Scale, dash
         line={"color": AXIS_COLOURS[axis], "dash": dash}, cliponaxis=False,
         marker={"size": 8, "symbol": ["circle" if one.final else "circle-open" for one in rows]},
         customdata=[[one.recipe, one.short, _told(one, scale)] for one in rows],
-        hovertemplate="<b>%{customdata[1]}</b><br>" + scale.name + " %{customdata[2]} on " + scale.source + "<extra></extra>",
+        hovertemplate="<b>%{customdata[1]}</b><br>" + scale.name + " %{customdata[2]} on " + scale.source
+                      + "<br><i>click to load</i><extra></extra>",
     )  # fmt: skip
 
 
