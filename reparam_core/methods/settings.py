@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Final, Literal
 
 import torch
 from pydantic import (
@@ -21,6 +21,7 @@ from torch import Tensor
 from reparam_core.errors import ReparamError
 
 WIDEST_PATTERN = 32
+UNROUNDED: Final = 16  # bits of what a method that could round it leaves as it is
 Fraction = Annotated[float, Field(gt=0, le=1)]
 
 

@@ -167,6 +167,26 @@ def test_sparsegpt_chooses_a_pattern_when_its_group_comes_up(seed: int) -> None:
     torch.testing.assert_close(found.double(), expected, rtol=1e-3, atol=1e-3)
 
 
+@SEEDS
+def test_sparsegpt_rounds_what_it_keeps_in_the_same_walk(seed: int) -> None:
+    weight, x = matrix((6, 24), seed), inputs(24, seed=seed)
+    h, gone, grids = damped(x), torch.zeros(6, 24, dtype=torch.bool), dict[int, tuple[Tensor, Tensor]]()
+
+    def decide(j: int, now: Tensor) -> Tensor:
+        if j % 4 == 0:
+            gone[:, j : j + 4].scatter_(1, losses(now, h, range(j, j + 4)).argsort(1)[:, :2], True)
+        if j % 8 == 0:
+            grids[j // 8] = cheapest_grid(now[:, j : j + 8], 3, 1 / pivots(h, range(j, j + 8)))
+        return rounded(now[:, j], *grids[j // 8], 3) * ~gone[:, j]
+
+    expected = brain_surgeon(weight, h, decide)
+    setting, one = SparsitySetting(pattern="2:4"), leaf(weight, x)
+    found = transformed("sparsegpt", one, setting, damping=DAMPING, kept_bits=3, kept_group=8)
+    assert isinstance(found, Sparse)
+    assert torch.equal(~found.mask, gone)
+    torch.testing.assert_close(found.dense().double(), expected, rtol=1e-3, atol=1e-3)
+
+
 @pytest.mark.parametrize("name", ["gptq", "sparsegpt"])
 @pytest.mark.parametrize("width", [160, 257])
 def test_blocks_of_the_authors_width_change_nothing(name: str, width: int, monkeypatch: pytest.MonkeyPatch) -> None:

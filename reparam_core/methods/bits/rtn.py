@@ -9,11 +9,9 @@ from torch import Tensor
 
 from reparam_core.methods.base import MatrixMethod, Prepared
 from reparam_core.methods.grids import rounded
-from reparam_core.methods.settings import BitsSetting
+from reparam_core.methods.settings import UNROUNDED, BitsSetting
 from reparam_core.parametrizations import Leaf, Quantized, Scaled
 from reparam_core.registry import register
-
-UNROUNDED = 16  # bits of an input that stays as it comes
 
 
 @register

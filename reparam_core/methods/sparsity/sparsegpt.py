@@ -1,16 +1,17 @@
 """Pruning with weight update by optimal brain surgeon, block by block (Frantar and Alistarh, 2023, algorithm 1)."""
 
 from dataclasses import dataclass
-from typing import Annotated, ClassVar
+from typing import Annotated, ClassVar, Literal
 
 import torch
 from pydantic import Field
 from torch import Tensor
 
 from reparam_core.methods.base import CalibratedMethod, Prepared
+from reparam_core.methods.column_rounding import ColumnRounding
 from reparam_core.methods.hessian import inverse_factor, unused, walk_columns
 from reparam_core.methods.patterns import ByScore, outside_pattern, pruned
-from reparam_core.methods.settings import SparsitySetting
+from reparam_core.methods.settings import UNROUNDED, BitsSetting, SparsitySetting
 from reparam_core.parametrizations import Leaf, Sparse, Statistics
 from reparam_core.registry import register
 
@@ -18,7 +19,11 @@ from reparam_core.registry import register
 @register
 @dataclass(frozen=True)
 class SparseGPT(ByScore, CalibratedMethod):
-    """min ‖WX − W′X‖² column by column: of 128 columns go the least w² / [H⁻¹]_jj², the columns to the right make up for it."""
+    """min ‖WX − W′X‖² column by column: of 128 columns go the least w² / [H⁻¹]_jj², the columns to the right make up for it.
+
+    With `kept_bits` below 16 what is kept is rounded in the same walk, as GPTQ does (the paper's section 3.5): the columns
+    to the right make up for both errors at once.
+    """
 
     name: ClassVar[str] = "sparsegpt"
     axis: ClassVar[str] = "sparsity"
@@ -30,6 +35,8 @@ class SparseGPT(ByScore, CalibratedMethod):
     instant: ClassVar[bool] = False
 
     damping: Annotated[float, Field(gt=0)] = 0.01  # of the mean of the Hessian's diagonal
+    kept_bits: Literal[2, 3, 4, 5, 6, 7, 8, 16] = UNROUNDED
+    kept_group: Annotated[int, Field(ge=1)] = 64
 
     def prepare_matrix(self, weight: Tensor, statistics: Statistics) -> Prepared:
         return {"factor": inverse_factor(statistics, self.damping), "unused": unused(statistics)}
@@ -38,9 +45,25 @@ class SparseGPT(ByScore, CalibratedMethod):
         weight = leaf.weight.float().clone()
         if setting.fraction != 0:
             weight[:, prepared["unused"]] = 0
-        gone = _Gone(weight, prepared["factor"].diagonal(), setting)
-        settled = walk_columns(weight, prepared["factor"], gone.settle, gone.begin)
-        return pruned(Leaf(leaf.path, settled, leaf.mask), settled == 0)  # no longer rounded to what the file keeps
+        factor = prepared["factor"]
+        gone = _Gone(weight, factor.diagonal(), setting)
+        if self.kept_bits == UNROUNDED:
+            settled = walk_columns(weight, factor, gone.settle, gone.begin)
+            return pruned(Leaf(leaf.path, settled, leaf.mask), settled == 0)  # no longer rounded to what the file keeps
+        rounding = ColumnRounding(
+            weight,
+            None,
+            BitsSetting(bits=self.kept_bits, group=self.kept_group),
+            factor.diagonal().pow(-2),
+            fixed=False,
+        )
+
+        def settle(j: int, now: Tensor) -> Tensor:
+            gone.settle(j, now)
+            return rounding.settle(j, j, now).masked_fill(gone.mask[:, j], 0)
+
+        walk_columns(weight, factor, settle, gone.begin)
+        return Sparse(~gone.mask if leaf.mask is None else leaf.mask & ~gone.mask, rounding.form)
 
 
 class _Gone:
