@@ -111,6 +111,8 @@ def head(asked: Asked, doing: DeltaGenerator) -> None:
     if quality.error is not None:
         with place.container():
             failed("quality", quality)
+            with st.container(key="stale"):
+                old_figures(model)
     elif found.points:
         points = list(found.points.values())
         st.session_state["shown"] = (model.name, points, asked.baseline)
@@ -195,8 +197,9 @@ def pick_measured(asked: Asked, kind: QualityKind) -> None:
     told = {one.recipe: choice_words(one, kind) for one in points}
     if not told:
         return
+    measure = scale_of(points[0], kind).name
     st.selectbox("Load a measured setting", list(told), None, told.__getitem__, key="load-measured", on_change=load_chosen,
-                 placeholder=f"Load a measured setting (bytes, {kind}) …", label_visibility="collapsed", width=340)  # fmt: skip
+                 placeholder=f"Load a measured setting (bytes, {measure}) …", label_visibility="collapsed", width=340)  # fmt: skip
 
 
 def load_chosen() -> None:

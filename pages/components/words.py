@@ -119,7 +119,7 @@ def level_words(point: Point) -> str:
 
 
 def _measure(point: Point) -> str:
-    return f"{'accuracy' if point.labelled else 'perplexity'} on {source_words(point.source)}"
+    return f"{MEASURES[point.unit] if point.labelled else 'perplexity'} on {source_words(point.source)}"
 
 
 def change_words(point: Point) -> str:

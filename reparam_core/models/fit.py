@@ -11,6 +11,8 @@ import psutil
 
 from reparam_core.models.catalogue import ENTRIES, models_folder
 
+FETCHING = 60.0  # seconds that a model of the hub takes; a folder that is not there is said to be missing at once
+
 
 @dataclass(frozen=True)
 class Fit:
@@ -59,9 +61,14 @@ def fit(name: str) -> Fit:
         return Fit(1.5 * memory_needed(entry.bytes), free_memory, entry.bytes, free_disk, entry.seconds)
     folder = entry.folder if entry is not None else Path(name)
     if not os.path.isdir(folder):  # which swallows what no path can be
-        return Fit(None, free_memory, 0, free_disk, 60)
+        return Fit(None, free_memory, 0, free_disk, 0 if is_path(name) else FETCHING)
     on_disk = sum(one.stat().st_size for one in folder.rglob("*.safetensors"))
     return Fit(memory_needed(on_disk), free_memory, 0, free_disk, max(1.0, on_disk / 2e8))
+
+
+def is_path(name: str) -> bool:
+    """Can it be no hub id, which is owner/name at most?"""
+    return name.startswith(("/", ".", "~")) or name.count("/") > 1 or "\\" in name
 
 
 def _told(size: float) -> str:

@@ -24,7 +24,7 @@ from torch import nn
 from reparam_core.errors import ReparamError, quoted
 from reparam_core.models.catalogue import ENTRIES
 from reparam_core.models.converting import converted
-from reparam_core.models.fit import memory_needed
+from reparam_core.models.fit import is_path, memory_needed
 from reparam_core.models.model import Model
 from reparam_core.models.packed import SPECS, read_packed
 from reparam_core.models.pooled import MeanPooledBertForSequenceClassification
@@ -101,15 +101,10 @@ def _load(name: str, progress: Progress | None) -> Model:
         return _from_folder(name, folder, entry.source_bits)
     if os.path.exists(name):  # which swallows what no path can be
         return _from_folder(name, Path(name))
-    if _is_path(name):
+    if is_path(name):
         raise ReparamError(f"There is no folder {quoted(name)}.",
                            f"Give a folder that transformers saved, or one of {', '.join(ENTRIES)}.")  # fmt: skip
     return _from_folder(name, _from_hub(name))
-
-
-def _is_path(name: str) -> bool:
-    """Can it be no hub id, which is owner/name at most?"""
-    return name.startswith(("/", ".", "~")) or name.count("/") > 1 or "\\" in name
 
 
 def _from_folder(name: str, folder: Path, source_bits: int | None = None) -> Model:

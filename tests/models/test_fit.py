@@ -53,6 +53,11 @@ def test_what_is_not_here_has_no_known_size() -> None:
     assert "known once it is fetched" in str(found)
 
 
+@pytest.mark.parametrize("name", ["/no/such/folder", "./model", "~/model", "a/b/c", "C:\\model"])
+def test_a_folder_that_is_not_there_takes_no_time_to_fetch(name: str) -> None:
+    assert fit(name).seconds == 0
+
+
 @pytest.mark.parametrize("name", ENTRIES)
 def test_every_model_of_the_catalogue_can_be_asked(name: str) -> None:
     found = fit(name)

@@ -99,6 +99,14 @@ def test_an_overlap_names_the_page_s_own_controls(opened: Open) -> None:
     assert not [one for one in page.button if one.label == "Try again"]
 
 
+def test_the_figures_before_stay_under_what_went_wrong(opened: Open) -> None:
+    page = opened("trade_offs")
+    before = sentence(page)
+    page = typed(page, OVERLAP)
+    assert page.error
+    assert sentence(page) == before
+
+
 @pytest.mark.parametrize(("problem", "words"), [
     ("'/a place/own/own-0a1b2c3d-my-notes.txt' is empty.", "“my notes” is empty."),
     ("/cache/own/own-0a1b2c3d-my-notes.csv is a running text.", "“my notes” is a running text."),

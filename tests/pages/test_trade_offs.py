@@ -230,7 +230,7 @@ def test_a_setting_can_be_pinned_and_compared_with(opened: Open) -> None:
 
 
 @pytest.mark.parametrize(("model", "words"), [
-    ("embedded-seq2seq", "accuracy on written dates"), ("embedded-encoder-pretrained", "perplexity on the reviews"),
+    ("embedded-seq2seq", "exact match on written dates"), ("embedded-encoder-pretrained", "perplexity on the reviews"),
     ("minilm-l6", "accuracy on film reviews")])  # fmt: skip
 def test_every_kind_of_model_has_its_figures(opened: Open, model: str, words: str) -> None:
     page = opened("trade_offs", model=model)
@@ -252,6 +252,12 @@ def test_a_confusion_matrix_says_where_it_comes_from(opened: Open) -> None:
     (matrix,) = [one for one in charts if one["data"][0]["type"] == "heatmap"]
     assert matrix["layout"]["title"]["text"].startswith("Film reviews: ")
     assert "movie-reviews: 48 sentences, one answer a row" in matrix["layout"]["meta"]["provenance"]
+
+
+def test_a_folder_that_is_not_there_is_not_offered_to_be_fetched(opened: Open) -> None:
+    page = opened("trade_offs", model="another …", other_model="/no/such/folder")
+    assert not [one for one in page.button if one.label == "Fetch and convert it"]
+    assert any("There is no folder '/no/such/folder'" in one.value for one in page.error)
 
 
 def test_an_unknown_model_is_a_message_in_place(opened: Open) -> None:

@@ -61,9 +61,15 @@ def test_a_change_that_no_decimals_tell_is_worded() -> None:
     tiny = point("rtn:8", 1.00012, base_perplexity=1.00006, nll_interval=(1e-5, 1e-4))
     assert change_words(tiny) == "perplexity on the novel 1.00, worse by less than 0.001"
     shares = point(
-        "rtn:8", labelled=True, source="dates", accuracy=0.99991, base_accuracy=0.99989, accuracy_interval=(1e-5, 3e-5)
+        "rtn:8",
+        labelled=True,
+        unit="answer",
+        source="dates",
+        accuracy=0.99991,
+        base_accuracy=0.99989,
+        accuracy_interval=(1e-5, 3e-5),
     )
-    assert change_words(shares) == "accuracy on written dates 100.0%, better by less than 0.1 points"
+    assert change_words(shares) == "exact match on written dates 100.0%, better by less than 0.1 points"
     assert change_words(replace(tiny, final=False)) == "perplexity on the novel 1.00 (estimate)"
 
 
@@ -138,4 +144,4 @@ def test_a_setting_that_stands_for_itself_is_a_noun(recipe: str, told: str) -> N
 
 def test_without_an_interval_the_same_is_no_difference() -> None:
     few = point("rtn:4", labelled=True, unit="choice", accuracy=0.5, base_accuracy=0.5, majority=0.5)
-    assert change_words(few) == "accuracy on the novel 50.0%, no difference"
+    assert change_words(few) == "right choices on the novel 50.0%, no difference"
