@@ -1,49 +1,56 @@
 """Sensitivity: what compressing each matrix alone costs, and recipes that follow from it."""
 
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import streamlit as st
+from streamlit.delta_generator import DeltaGenerator
 
 from pages.components.address import read_address, say_misread
 from pages.components.calibration import amount_of, pick_calibration
 from pages.components.controls import pick_model, pick_sources, take_own_source
 from pages.components.errors import show_error
-from pages.components.history import KEPT, ROW, groups_of
+from pages.components.history import AS_IS, CALIBRATION, KEPT, REWRITE, ROW, TEXT, groups_of
 from pages.components.live import ask, ask_score, failed, live
 from pages.components.matrix import pick_matrix
 from pages.components.sensitivity_views import View, charts, estimating, proposals, sentence
 from reparam_core import ReparamError
 from reparam_core.jobs import measured, sensed
 from reparam_core.jobs.sensitivity import LENGTH, SEQUENCES
-from reparam_core.measure.sensitivity import suited
+from reparam_core.measure.sensitivity import FEW, suited
 from reparam_core.models import Model
-from reparam_core.recipes import Calibration, Step
+from reparam_core.recipes import Calibration, Recipe, Step
 from reparam_core.registry import AXES, methods
 
 MEANING = (
-    r"Each cell: the loss that compressing this one matrix adds, in nats a token. The estimate is "
+    r"Each cell: the loss that compressing this one matrix adds, in nats a token (a classifier's: a sentence). The estimate is "
     r"$\tfrac12\sum_o\frac{F_o}{\operatorname{tr}G}\,\delta_o G\,\delta_o^\top$ with the change $\delta_o$ of row $o$, the Gram "
     r"matrix $G$ of its inputs and the Fisher information $F_o$ of the row, from one backward pass a sequence: "
     f"{SEQUENCES} sequences of {LENGTH} tokens of the calibration text at most, as a pass is dear; the rest is for calibrated methods. "
-    r"Cells are then measured one by one, largest estimate first; a dot marks them."
+    f"Cells are then measured one by one, largest estimate first; a dot marks them. From {FEW} measured cells on estimates are "
+    "multiplied by what these have: the sum of their measurements over the sum of their estimates."
 )
 DEFAULTS = {"rank": "svd", "sparsity": "magnitude", "bits": "rtn"}
 SPANS = {"rank": (5, 95, 50, "% of full rank"), "sparsity": (5, 95, 50, "% zeros")}
 EVERY = 1.5  # seconds from one drawing to the next: cells come one by one
 
 
-def pick_step() -> Step:
-    """Axis, method and setting: what each matrix is compressed by."""
-    which, how, at, group = st.columns([3, 3, 4, 2], vertical_alignment="bottom")
-    axis = which.segmented_control("Axis", AXES, default="bits", required=True, key="sensed_axis",
-                                   help="What each matrix alone is made smaller by.", **KEPT) or "bits"  # fmt: skip
+def pick_axis() -> str:
+    """What each matrix alone is made smaller by."""
+    return st.segmented_control("Axis", AXES, default="bits", required=True, key="sensed_axis",
+                                label_visibility="collapsed", **KEPT) or "bits"  # fmt: skip
+
+
+def pick_step(axis: str, how: DeltaGenerator, at: DeltaGenerator, group: Sequence[DeltaGenerator]) -> Step:
+    """Method and setting: how each matrix is compressed. Only bits have a group."""
     known = {name: kind for name, kind in methods(axis).items() if suited(kind)}
     method = how.selectbox("Method", list(known), list(known).index(DEFAULTS[axis]), key=f"sensed_{axis}_method",
                            help="; ".join(f"{name} {one.summary}" for name, one in known.items()), **KEPT)  # fmt: skip
     with at:
         setting = _share(axis) if axis in SPANS else _bits(known[method].widths)
-    if axis == "bits":
-        with group:
+    for place in group:
+        with place:
             setting |= _group(groups_of(known[method]))
     return Step.parse(axis, {"method": method, **setting})
 
@@ -96,11 +103,29 @@ def say(view: View) -> None:
     st.markdown(f"#### {sentence(view)}", help=MEANING)
 
 
+def rewritten() -> str:
+    """The rewrite of the setting in force on other pages, or of the link by which one came; empty where there is none."""
+    in_force, linked = st.session_state.get("in_force"), st.session_state["address"].get(REWRITE, [])
+    names = [one.short() for one in Recipe.parse(in_force).transform] if in_force else linked
+    return " + ".join(one for one in names if one != AS_IS)
+
+
+@contextmanager
+def recipe_for_other_pages() -> Iterator[None]:
+    """What a link says of the recipe is for the pages that have its controls: judged there, and not unknown here."""
+    unheard: dict[str, list[str]] = st.session_state["unheard"]
+    beginnings = (CALIBRATION, *(f"{axis}_" for axis in AXES))
+    held = {key: unheard.pop(key) for key in list(unheard)
+            if key in (*AXES, REWRITE, TEXT) or (key.startswith(beginnings) and key not in st.session_state)}  # fmt: skip
+    yield
+    unheard |= held
+
+
 def page() -> None:
     """Controls → jobs → map, proposals, charts."""
     read_address()
     take_own_source()
-    title, matrix, worst = st.columns([3, 5, 2], vertical_alignment="bottom")
+    title, which = st.columns([2, 8], vertical_alignment="center")
     title.title("Sensitivity")
     told = st.container()
     model = pick_model()
@@ -111,12 +136,20 @@ def page() -> None:
         count, length = amount_of(model, text.model_copy(update=less))
         st.sidebar.caption(f"The estimates read {count} × {length} tokens of it.")
     roles = [role for role, one in model.matrices.items() if one.compressed_by_default]
+    with which:
+        axis = pick_axis()
+    matrix, how, at, *group, worst = st.columns(
+        [10, 5, 5, 3, 4] if axis == "bits" else [10, 5, 8, 4], vertical_alignment="bottom"
+    )
     with matrix:
         role = pick_matrix(model, roles)
     spared = worst.number_input("Protect the worst", 1, max(1, len(roles) - 1), min(4, max(1, len(roles) - 1)), key="sensed_spared",
                                 help="How many matrices the middle recipe leaves alone.", **KEPT)  # fmt: skip
-    step = pick_step()
-    with told:
+    step = pick_step(axis, how, at, group)
+    if rewrite := rewritten():
+        st.caption(f":material/info: The setting's rewrite ({rewrite}) is left out here: every matrix is compressed as the model "
+                   "has it, and the recipes below are without it.")  # fmt: skip
+    with told, recipe_for_other_pages():
         say_misread()
     view = look(model, step, text, sources, role, int(spared))
     named = (("sensed", view.estimates), *((f"joint-{index}", one) for index, one in enumerate(view.proposed.values())),

@@ -12,8 +12,9 @@ import streamlit as st
 from pages.components.charts import chart, live_chart
 from pages.components.history import load_recipe
 from pages.components.matrix import matrix_clicked
+from pages.components.units import unit_of
 from pages.components.words import source_words
-from reparam_core.figures.sensitivity import Cost, estimate_against_measured, loss_curve, loss_map
+from reparam_core.figures.sensitivity import Cost, estimate_against_measured, loss_curve, loss_map, nats
 from reparam_core.jobs import Explored, Measured, Point, Sensed, Ticket
 from reparam_core.measure.sensitivity import Part, agreement, everywhere, of_each, scale, split, worst
 from reparam_core.measure.spectra import layered
@@ -56,6 +57,11 @@ class View:
     def scale(self) -> float:
         """What estimates are multiplied by, as the cells measured so far have it."""
         return scale(self.known.cells, {cell: one.loss for cell, one in self.measured.items()})
+
+    @property
+    def unit(self) -> str:
+        """What a loss is counted by."""
+        return unit_of(self.model)
 
     def costs_of(self, chosen: Mapping[str, Step | None]) -> dict[str, Cost]:
         """Of these matrices, each at its step: measured where it is, else the estimate on the scale of what is measured."""
@@ -124,8 +130,7 @@ class View:
 
 def added(loss: float, low: float | None = None, high: float | None = None) -> str:
     """`+0.012 (+0.009 to +0.015)`."""
-    interval = f" ({low:+.2g} to {high:+.2g})" if low is not None and high is not None else ""
-    return f"{loss:+.2g}{interval}".replace("-", "−")
+    return nats(loss) + (f" ({nats(low)} to {nats(high)})" if low is not None and high is not None else "")
 
 
 def sentence(view: View) -> str:
@@ -135,9 +140,9 @@ def sentence(view: View) -> str:
         return "No matrix of this model has gradients over the calibration text."
     dearest = max(costs.values(), key=lambda one: one.loss)
     told = (f"{view.model.name} with one matrix at a time at {view.step.setting.told()} ({view.step.method.name}): {dearest.name} costs most, "
-            f"{dearest.told()}; all together are predicted to add {added(view.predicted(EVERYWHERE))} nats a token")  # fmt: skip
+            f"{dearest.told()}; all together are predicted to add {added(view.predicted(EVERYWHERE))} nats a {view.unit}")  # fmt: skip
     joint = view.joint(EVERYWHERE)
-    return f"{told}, measured {joint_words(joint)}." if joint else f"{told} …"
+    return f"{told}, measured {joint_words(joint)}." if joint else f"{told}\N{NO-BREAK SPACE}…"
 
 
 def joint_words(point: Point) -> str:
@@ -187,7 +192,7 @@ def heat_map(view: View) -> go.Figure:
     scaled = f", times {view.scale:.2g} as the measured cells have it" if view.scale != 1 else ""
     st.caption(f"A dot: measured ({count} of {len(costs)}); without: estimate, from {view.read}{scaled}. "
                "A click on a cell selects its matrix.")  # fmt: skip
-    return loss_map(costs, roles, kinds, layers, view.role, view.step.setting.told(), view.provenance)
+    return loss_map(costs, roles, kinds, layers, view.role, view.step.setting.told(), view.provenance, view.unit)
 
 
 def against(view: View) -> go.Figure | None:
@@ -198,7 +203,8 @@ def against(view: View) -> go.Figure | None:
         st.caption("Measurements stand here beside their estimates as soon as the first cell is measured.")
         return None
     agreed = agreement(view.known.losses(view.step), {estimate.name: cost.loss for estimate, cost in pairs})
-    return estimate_against_measured(pairs, view.role, agreed.correlation if agreed else None, view.step.axis, view.provenance)  # fmt: skip
+    return estimate_against_measured(pairs, view.role, agreed.correlation if agreed else None, view.step.axis, view.provenance,
+                                     view.unit)  # fmt: skip
 
 
 def curve(view: View) -> go.Figure | None:
@@ -216,7 +222,9 @@ def curve(view: View) -> go.Figure | None:
         Cost(step.setting.short(), one.loss, one.low, one.high, True, parts[step].bytes / whole)
         for step, one in found.items()
     ]
-    return loss_curve(estimates, costs, view.role, view.step.setting.short(), view.step.axis, view.provenance)
+    return loss_curve(
+        estimates, costs, view.role, view.step.setting.short(), view.step.axis, view.provenance, view.unit
+    )
 
 
 def proposals(view: View) -> None:
@@ -234,7 +242,7 @@ def proposals(view: View) -> None:
                 else "no head to score"
             )
             st.caption(
-                f"Predicted, the sum of the parts: {added(view.predicted(name))} nats a token; together {measured}."
+                f"Predicted, the sum of the parts: {added(view.predicted(name))} nats a {view.unit}; together {measured}."
             )
             st.button("To Trade-offs", icon=":material/arrow_forward:", key=f"take-{name}", on_click=_take, args=(view.recipes[name],),
                       width="stretch", help=HELP[name])  # fmt: skip

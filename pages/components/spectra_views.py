@@ -13,6 +13,7 @@ from pages.components.charts import chart, downloads
 from pages.components.history import KEPT
 from pages.components.matrix import matrix_clicked
 from pages.components.spectrum_cut import loss_of, score_of, spectrum_cut
+from pages.components.units import unit_of
 from pages.components.words import quality_words, recipe_words, source_words
 from reparam_core.figures.spectra import (
     als_convergence,
@@ -52,6 +53,7 @@ RANKS = (
     r"$\exp(-\sum_i p_i\ln p_i)$ with $p_i=\sigma_i/\sum_j\sigma_j$: how many directions share the matrix. **Energy** is "
     r"$\sum\sigma_i^2$."
 )
+PENDING = "\N{NO-BREAK SPACE}…"  # never alone on a line
 LONG = 2.0  # seconds from which it is said how long something still takes
 SIDES: tuple[Side, ...] = ("before", "after", "difference")
 
@@ -90,7 +92,7 @@ def sentence(view: View) -> str:
     rows, columns = view.model.matrices[view.role].shape
     opening = f"{view.role} ({rows} × {columns})"
     if view.found is None:
-        return f"{opening} cut at rank {view.cut} …"
+        return f"{opening} cut at rank {view.cut}{PENDING}"
     found, cut = view.found.before, view.cut
     told = [
         f"{opening} cut at rank {cut} keeps {found.energy(cut):.1%} of the energy in {times(found.numbers(cut))} the numbers"
@@ -99,7 +101,7 @@ def sentence(view: View) -> str:
     told.append(f"relative error {found.error(cut):.1%}")
     for source, ticket in zip(view.sources, view.scores, strict=True):
         point = point_of(ticket)
-        told.append(quality_words(point) if point else f"{score_of(source)} on {source_words(source)} …")
+        told.append(quality_words(point) if point else f"{score_of(source)} on {source_words(source)}{PENDING}")
     return ("; ".join(told) + ".").replace("….", "…")
 
 
@@ -118,10 +120,11 @@ def doing_of(view: View, tried: Ticket | None) -> str:
     """What is being scored and how far it is: this cut, then the cuts of the curve."""
     if view.scores and view.scores[0].pending:
         point = point_of(view.scores[0])
+        units = f"{unit_of(view.model)}s"
         if point is None:
-            return "waiting for the machine" if view.scores[0].state == "waiting" else "scoring the first tokens"
+            return "waiting for the machine" if view.scores[0].state == "waiting" else f"scoring the first {units}"
         known = progress_of(view.model, point)
-        return f"{known.done:,} of {known.total:,} tokens scored" + time_left(known.seconds_left)
+        return f"{known.done:,} of {known.total:,} {units} scored" + time_left(known.seconds_left)
     if tried and tried.pending:
         return (
             f"measuring rank {len(tried.latest or {}) + 1} of {len(ladder(min(view.model.matrices[view.role].shape)))}"
@@ -224,12 +227,11 @@ def all_layers(view: View, ticket: Ticket) -> None:
                 else "Waiting for the machine …")  # fmt: skip
         st.progress(known.done / known.total, told)
     if found is not None and found.before:
-        heat_map(view, found)
-        by_depth(view, found)
+        by_depth(view, found, heat_map(view, found))
 
 
-def heat_map(view: View, found: Layers) -> None:
-    """A quantity of every matrix; a click selects the matrix."""
+def heat_map(view: View, found: Layers) -> Side:
+    """A quantity of every matrix; a click selects the matrix. Answers which side of the setting is looked at."""
     which, side = st.columns([2, 3], vertical_alignment="bottom")
     quantity = QUANTITIES[
         which.selectbox("Quantity", list(QUANTITIES), key="map_quantity", help="What each cell shows.", **KEPT)
@@ -245,19 +247,27 @@ def heat_map(view: View, found: Layers) -> None:
                    difference=shown == "difference"),
           name, f"{view.model.name}:", on_select=partial(matrix_clicked, name), selection_mode="points")  # fmt: skip
     st.caption(f"{quantity.name.capitalize()}: {quantity.meaning}. A click on a cell selects its matrix.")
+    return shown
 
 
-def by_depth(view: View, found: Layers) -> None:
-    """The spectra of the selected kind, layer upon layer."""
+def by_depth(view: View, found: Layers, side: Side) -> None:
+    """The spectra of the selected kind, layer upon layer: after the setting where that is looked at, else before it."""
     kind, layer = kind_and_layer(view.role)
+    spectra = {**found.before, **found.after} if side == "after" else found.before
     sigma = {
-        one: found.before[role].sigma.tolist()
+        one: spectra[role].sigma.tolist()
         for one, role in by_kind(found.before).get(kind, {}).items()
         if one is not None
     }
     if sigma:
         chart(
-            spectra_by_depth(list(sigma.values()), list(sigma), kind, layer, every_provenance(view)),
+            spectra_by_depth(
+                list(sigma.values()),
+                list(sigma),
+                f"{kind}, {'after' if side == 'after' else 'before'}" if found.after else kind,
+                layer,
+                every_provenance(view),
+            ),
             "depth",
             f"{view.model.name}:",
         )

@@ -13,18 +13,34 @@ from reparam_core.figures.theme import (
     AXIS_COLOURS,
     BASE,
     INK,
+    LEFT,
     RING,
     SIZE,
     log_axis,
+    powered,
     room_for,
     spoken,
     spoken_ticks,
     styled,
 )
 
+TITLE_ROOM = 22  # pixels of an axis's upright title
 CELL = 32  # pixels of a row of the map
 DECADES = 3.0  # that colours tell apart, at most: what costs less is no worry
-LOSS = "added loss, nats a token"
+
+
+def nats(value: float) -> str:
+    """`+0.012`, `−1.9·10⁻⁵`, `0`."""
+    size = abs(value)
+    if size == 0:
+        return "0"
+    told = powered(size, 1) if size < 1e-3 or size >= 1e5 else f"{size:.2g}" if size < 100 else f"{size:,.0f}"
+    return f"{'−' if value < 0 else '+'}{told}"
+
+
+def added_loss(unit: str) -> str:
+    """What is drawn, by what it is counted: a token, or a sentence where that has one loss."""
+    return f"added loss, nats a {unit}"
 
 
 @dataclass(frozen=True)
@@ -40,12 +56,12 @@ class Cost:
 
     def told(self) -> str:
         """`+0.012 (+0.009 to +0.015), measured`."""
-        interval = f" ({self.low:+.2g} to {self.high:+.2g})" if self.low is not None and self.high is not None else ""
-        return f"{self.loss:+.2g}{interval}, {'measured' if self.measured else 'estimate'}".replace("-", "−")
+        interval = f" ({nats(self.low)} to {nats(self.high)})" if self.low is not None and self.high is not None else ""
+        return f"{nats(self.loss)}{interval}, {'measured' if self.measured else 'estimate'}"
 
 
 def loss_map(costs: Mapping[str, Cost], roles: Sequence[Sequence[str]], kinds: Sequence[str], layers: Sequence[int],
-             chosen: str, setting: str, provenance: str) -> go.Figure:  # fmt: skip
+             chosen: str, setting: str, provenance: str, unit: str = "token") -> go.Figure:  # fmt: skip
     """Role → cost, coloured by its logarithm; what was measured has a dot. Each cell carries its role for a click."""
     table = np.array([[costs[role].loss if role in costs else math.nan for role in row] for row in roles], dtype=float)
     high = max(float(np.nanmax(table, initial=0.0)), 1e-9)
@@ -60,7 +76,7 @@ def loss_map(costs: Mapping[str, Cost], roles: Sequence[Sequence[str]], kinds: S
         z=np.log10(np.clip(table, low, high)), x=list(layers), y=list(kinds), xgap=1, ygap=1, hoverinfo="skip",
         colorscale="Cividis", zmin=math.log10(low), zmax=math.log10(high),
         colorbar={"thickness": 12, "tickvals": [math.log10(one) for one in ticks], "ticktext": [spoken(one) for one in ticks],
-                  "title": {"text": LOSS, "side": "right", "font": {"size": SIZE}}}))  # fmt: skip
+                  "title": {"text": added_loss(unit), "side": "right", "font": {"size": SIZE}}}))  # fmt: skip
     cells = [(layer, kind, costs[role]) for row, kind in enumerate(kinds) for column, layer in enumerate(layers)
              if (role := roles[row][column]) in costs]  # fmt: skip
     for measured, marker in ((False, {"size": 24, "symbol": "square", "opacity": 0}),
@@ -71,7 +87,7 @@ def loss_map(costs: Mapping[str, Cost], roles: Sequence[Sequence[str]], kinds: S
         figure.add_scatter(
             x=[one[0] for one in mine], y=[one[1] for one in mine], mode="markers", marker=marker, selected=same, unselected=same,
             customdata=[[cost.name, cost.told()] for _, _, cost in mine],
-            hovertemplate="%{customdata[0]}<br>" + LOSS + " %{customdata[1]}<br><i>click to look at it</i><extra></extra>",
+            hovertemplate="%{customdata[0]}<br>" + added_loss(unit) + " %{customdata[1]}<br><i>click to look at it</i><extra></extra>",
         )  # fmt: skip
     _ring(figure, roles, layers, chosen)
     figure.update_yaxes(autorange="reversed", type="category", showgrid=False)
@@ -97,7 +113,7 @@ def _worst_told(costs: Mapping[str, Cost], setting: str) -> str:
 
 
 def estimate_against_measured(pairs: Sequence[tuple[Cost, Cost]], chosen: str, correlation: float | None, axis: str,
-                              provenance: str) -> go.Figure:  # fmt: skip
+                              provenance: str, unit: str = "token") -> go.Figure:  # fmt: skip
     """Every measured cell: its estimate across, its measurement up, both on one log scale with the diagonal.
 
     What was measured as no loss at all stands on the floor.
@@ -112,25 +128,31 @@ def estimate_against_measured(pairs: Sequence[tuple[Cost, Cost]], chosen: str, c
     error = {"type": "data", "symmetric": False, "array": [max(0.0, top - at) for (top, _), at in zip(bars, y, strict=True)],
              "arrayminus": [max(0.0, at - end) for (_, end), at in zip(bars, y, strict=True)], "width": 0, "thickness": 1}  # fmt: skip
     figure.add_scatter(
-        x=x, y=y, mode="markers", error_y=error if known else None,
+        x=x, y=y, mode="markers", error_y=error if known else None, cliponaxis=False,
         marker={"size": 8, "color": AXIS_COLOURS[axis], "symbol": ["circle" if one.loss > low else "triangle-down" for _, one in pairs],
                 "line": {"width": [2.5 if one.name == chosen else 0 for _, one in pairs], "color": RING}},
         customdata=[[estimate.name, estimate.told(), found.told()] for estimate, found in pairs],
         hovertemplate="%{customdata[0]}<br>%{customdata[1]}<br>%{customdata[2]}<br><i>click to look at it</i><extra></extra>",
     )  # fmt: skip
-    figure.update_xaxes(title=f"estimate: {LOSS}", **log_axis(low, high, 5))
-    figure.update_yaxes(title="measured", **log_axis(low, high, 5))
+    axes = log_axis(low, high, 5)
+    figure.update_xaxes(title=f"estimate: {added_loss(unit)}", **axes)
+    figure.update_yaxes(title="measured", **axes)
     told = f"{len(pairs)} cell{'' if len(pairs) == 1 else 's'} measured"
     title = (
         told
         if correlation is None
         else f"Estimates rank the cells with a correlation of {correlation:.2f} (Spearman, {told})"
     )
-    return styled(figure, title, provenance, height=360)
+    return styled(figure, title, provenance, height=360, left=_room_left(axes["ticktext"]))
+
+
+def _room_left(ticks: Sequence[str]) -> int:
+    """Pixels for an upright axis's ticks and its title beside them."""
+    return max(LEFT, room_for(ticks) + TITLE_ROOM)
 
 
 def loss_curve(estimates: Sequence[Cost], measured: Sequence[Cost], name: str, current: str, axis: str,
-               provenance: str) -> go.Figure:  # fmt: skip
+               provenance: str, unit: str = "token") -> go.Figure:  # fmt: skip
     """One matrix over positions: the share of its bytes across, what it costs up; estimates hollow, measurements filled."""
     figure, colour = go.Figure(), AXIS_COLOURS[axis]
     every = [one.loss for one in (*estimates, *measured) if one.loss > 0] or [1e-4, 1e-2]
@@ -139,7 +161,7 @@ def loss_curve(estimates: Sequence[Cost], measured: Sequence[Cost], name: str, c
         known = sorted(costs, key=lambda one: one.share)
         y = [min(max(one.loss, low), high) for one in known]
         figure.add_scatter(
-            x=[one.share for one in known], y=y, mode="lines+markers", error_y=None if hollow else _bars(known, y, low),
+            x=[one.share for one in known], y=y, mode="lines+markers", cliponaxis=False, error_y=None if hollow else _bars(known, y, low),
             line={"color": colour, "width": 1.5 if hollow else 2.5, "dash": "dash" if hollow else "solid"},
             marker={"size": 9, "symbol": "circle-open" if hollow else "circle", "color": colour},
             customdata=[[one.name, one.told()] for one in known],
@@ -152,8 +174,10 @@ def loss_curve(estimates: Sequence[Cost], measured: Sequence[Cost], name: str, c
         if here:
             figure.add_shape(type="line", x0=one.share, x1=one.share, y0=0, y1=1, yref="paper", line={"color": RING, "width": 2})  # fmt: skip
     figure.update_xaxes(title="bytes of the matrix, against what it has", tickformat=".2~f")
-    figure.update_yaxes(title=LOSS, **log_axis(low, high, 5))
-    return styled(figure, f"{name}: estimates hollow, measurements filled", provenance, height=360, above=18)
+    upright = log_axis(low, high, 5)
+    figure.update_yaxes(title=added_loss(unit), **upright)
+    return styled(figure, f"{name}: estimates hollow, measurements filled", provenance, height=360, above=18,
+                  left=_room_left(upright["ticktext"]))  # fmt: skip
 
 
 def _bars(costs: Sequence[Cost], y: Sequence[float], floor: float) -> dict[str, object] | None:

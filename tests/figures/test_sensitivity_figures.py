@@ -6,7 +6,7 @@ import numpy as np
 import plotly.graph_objects as go
 import pytest
 
-from reparam_core.figures.sensitivity import Cost, estimate_against_measured, loss_curve, loss_map
+from reparam_core.figures.sensitivity import Cost, estimate_against_measured, loss_curve, loss_map, nats
 
 ROLES = [["layers.0.mlp.up", "layers.1.mlp.up"], ["", "layers.1.mlp.down"]]
 COSTS = {"layers.0.mlp.up": Cost("layers.0.mlp.up", 0.01), "layers.1.mlp.up": Cost("layers.1.mlp.up", -0.001, -0.002, 0.001, True),
@@ -63,3 +63,26 @@ def test_a_curve_is_hollow_where_it_is_estimated() -> None:
     assert list(figure.data[0].x) == [0.14, 0.2, 0.27]
     assert {one.text for one in figure.layout.annotations} >= {"2", "3", "4"}
     title(loss_curve([], [], "layers.1.mlp.up", "3", "bits", "from there"))
+
+
+@pytest.mark.parametrize(
+    ("value", "words"), [(0.0, "0"), (1.94e-5, "+1.9·10⁻⁵"), (-2e-4, "−2·10⁻⁴"), (0.0123, "+0.012"), (-7.46, "−7.5"), (1234.0, "+1,234")]
+)  # fmt: skip
+def test_a_loss_is_told_without_a_programmers_exponent(value: float, words: str) -> None:
+    assert nats(value) == words
+
+
+def test_a_classifiers_loss_is_counted_by_the_sentence() -> None:
+    heat = loss_map(COSTS, ROLES, ["mlp.up", "mlp.down"], [0, 1], "", "3 bits", "from there", "sentence")
+    assert heat.data[0].colorbar.title.text == "added loss, nats a sentence"
+    pairs = [(Cost("a", 2.5e-4), Cost("a", -1e-5, -2e-5, 1e-5, True))]
+    agreed = estimate_against_measured(pairs, "a", None, "bits", "from there", "sentence")
+    assert agreed.layout.xaxis.title.text == "estimate: added loss, nats a sentence"
+
+
+def test_small_losses_leave_their_axis_room_for_its_title_and_its_floor() -> None:
+    pairs = [(Cost("a", 2.5e-4), Cost("a", -1e-5, -2e-5, 1e-5, True))]
+    figure = estimate_against_measured(pairs, "a", None, "bits", "from there")
+    longest = max(map(len, figure.layout.yaxis.ticktext))
+    assert figure.layout.margin.l >= 7 * longest + 38
+    assert figure.data[0].cliponaxis is False, "what was measured as no loss is seen whole on the floor"

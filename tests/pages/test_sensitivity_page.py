@@ -1,19 +1,37 @@
 """Sensitivity without a browser: the sentence, the map, the proposals and their way to Trade-offs, the address."""
 
+from collections.abc import Iterator
+from typing import Any
+
 import pytest
 
+from pages.components import controls
+from reparam_core import jobs
 from reparam_core.jobs import sensitivity
+from reparam_core.measure import sensitivity as measures
 from reparam_core.recipes import Recipe
 from tests.pages.conftest import Open, control, sentence, settled, titles, told
 
 
 @pytest.fixture(autouse=True)
-def few_sequences(monkeypatch: pytest.MonkeyPatch) -> None:
+def little(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Few and short sequences."""
     monkeypatch.setattr(sensitivity, "SEQUENCES", 4)
     monkeypatch.setattr(sensitivity, "LENGTH", 64)
 
 
-def test_it_opens_with_every_matrix_at_three_bits(opened: Open) -> None:
+@pytest.fixture
+def unmeasured(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The estimates alone: no cell is measured."""
+
+    def nothing(*_: Any) -> Iterator[dict[Any, Any]]:
+        yield {}
+
+    monkeypatch.setattr(jobs, "measured", nothing)
+
+
+def test_it_opens_with_every_matrix_at_three_bits(opened: Open, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(measures.POSITIONS, "bits", ({"bits": 4},))  # every cell is measured before the page is settled
     page = opened("sensitivity")
     assert not page.exception
     assert not page.error
@@ -31,15 +49,17 @@ def test_it_opens_with_every_matrix_at_three_bits(opened: Open) -> None:
     assert "Split the budget by loss" in told(page)
 
 
+@pytest.mark.usefixtures("unmeasured")
 def test_the_address_is_the_view(opened: Open) -> None:
     page = opened("sensitivity", role="layers.1.mlp.down", sensed_axis="rank", sensed_rank="30", sensed_spared="2")
     assert not page.exception
     assert "one matrix at a time at 30 % of full rank (svd)" in sentence(page)
-    assert titles(page)[2].startswith("layers.1.mlp.down: ")
+    assert titles(page)[-1].startswith("layers.1.mlp.down: ")
     assert "Protect the worst 2" in told(page)
 
 
 @pytest.mark.parametrize("name", ["The same everywhere", "Protect the worst", "Split the budget by loss"])
+@pytest.mark.usefixtures("unmeasured")
 def test_a_proposal_goes_to_trade_offs(opened: Open, name: str) -> None:
     page = opened("sensitivity")
     page = control(page.button, f"take-{name}").click().run()
@@ -51,21 +71,59 @@ def test_a_proposal_goes_to_trade_offs(opened: Open, name: str) -> None:
         assert rules[-1].steps["bits"] is None if name == "Protect the worst" else len(rules) > 1
 
 
+@pytest.mark.usefixtures("unmeasured")
 def test_another_axis_keeps_the_matrix(opened: Open) -> None:
     page = opened("sensitivity", role="layers.2.mlp.up")
     control(page.button_group, "sensed_axis").set_value("sparsity")
     page = settled(page.run())
     assert not page.exception
     assert "at 50 % zeros (magnitude)" in sentence(page)
-    assert titles(page)[2].startswith("layers.2.mlp.up: ")
+    assert titles(page)[-1].startswith("layers.2.mlp.up: ")
 
 
+@pytest.mark.usefixtures("unmeasured")
 def test_a_method_of_one_width_has_no_slider(opened: Open) -> None:
     page = opened("sensitivity", sensed_bits_method="nf4")
     assert not page.exception
     assert "This method has one width: 4 bits." in told(page)
 
 
-def test_a_model_without_a_head_is_estimated_only(opened: Open) -> None:
-    page = opened("sensitivity", model="embedded-classifier")
+def test_a_model_without_a_head_is_estimated_only(opened: Open, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(controls.SOURCES, "classification", ())
+    page = opened("sensitivity", model="embedded-encoder")
     assert not page.exception
+    assert "This model has no head to score: its estimates are all there is." in told(page)
+    assert "together no head to score" in told(page)
+
+
+@pytest.mark.usefixtures("unmeasured")
+def test_a_links_recipe_is_for_the_pages_that_have_its_controls(opened: Open) -> None:
+    page = opened("sensitivity", bits="4", rank_method="als", sensed_bits="99", nonsense="1")
+    assert not page.exception
+    assert "nonsense=1 (no control here takes it)" in told(page)
+    assert "sensed_bits=99 (3 is used)" in told(page), "what this page's own controls refuse is still told"
+    assert "bits=4" not in told(page).replace("sensed_bits", "")
+    assert "rank_method" not in told(page)
+    assert page.session_state["address"]["bits"] == ["4"], "it goes along to the next page"
+
+
+@pytest.mark.usefixtures("unmeasured")
+def test_a_rewrite_that_is_left_out_is_told_in_one_line(opened: Open) -> None:
+    assert "is left out here" not in told(opened("sensitivity"))
+    page = opened("sensitivity", transform="rotate")
+    assert "The setting's rewrite (rotate) is left out here" in told(page)
+    page.session_state["in_force"] = "fold-norms + rtn:4"
+    assert "The setting's rewrite (fold-norms) is left out here" in told(page.run())
+
+
+@pytest.mark.usefixtures("unmeasured")
+def test_the_help_tells_of_the_scale_of_estimates(opened: Open) -> None:
+    (help_of_the_sentence,) = [one.help for one in opened("sensitivity").markdown if one.value.startswith("####")]
+    assert "From 8 measured cells on estimates are multiplied" in help_of_the_sentence
+
+
+@pytest.mark.usefixtures("unmeasured")
+def test_a_classifiers_loss_is_one_a_sentence(opened: Open) -> None:
+    page = opened("sensitivity", model="embedded-encoder")
+    assert "nats a sentence" in sentence(page)
+    assert "nats a token" not in told(page)
