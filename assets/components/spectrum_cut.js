@@ -428,7 +428,7 @@ class SpectrumCut {
   }
 
   press(event) {
-    if (event.key === "Escape") return this.abandon();
+    if (event.key === "Escape") return this.waiting ? this.takeBack() : this.abandon();
     const full = this.data.sigma.length;
     const step = event.shiftKey ? 10 : 1;
     const to = { ArrowLeft: -step, ArrowDown: -step, ArrowRight: step, ArrowUp: step, PageDown: -10, PageUp: 10, Home: -full, End: full }[event.key];
@@ -441,6 +441,13 @@ class SpectrumCut {
     clearTimeout(this.waiting);
     this.waiting = setTimeout(() => this.settle(), PATIENCE);
     return undefined;
+  }
+
+  /** Keys that have not come to rest do not count. */
+  takeBack() {
+    clearTimeout(this.waiting);
+    this.waiting = undefined;
+    this.move(this.sent.at(-1) ?? this.data.cut);
   }
 
   /** The keys rest: the cut counts. */

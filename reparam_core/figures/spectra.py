@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -215,9 +215,10 @@ def rank_map(values: Mapping[str, float], roles: Sequence[Sequence[str]], kinds:
     points = 100 if difference and not ratio else 1  # a difference of shares is told in points
     table = np.array([[points * values.get(role, math.nan) for role in row] for row in roles], dtype=float)
     scale = _scale(table, ratio, difference)
-    told = "%{z:+.1f}" if points > 1 else "%{z:+.2f}" if difference else "%{z:.2f}" if ratio else "%{z:.0%}"
+    told = _told(ratio, difference)
     figure = go.Figure(go.Heatmap(
-        z=table, x=list(layers), y=list(kinds), xgap=1, ygap=1, hoverinfo="skip", texttemplate=told if len(layers) <= FEW else None,
+        z=table, x=list(layers), y=list(kinds), xgap=1, ygap=1, hoverinfo="skip", texttemplate="%{text}" if len(layers) <= FEW else None,
+        text=[["" if math.isnan(one) else told(one) for one in row] for row in table],
         colorbar={"tickformat": ".2~f" if ratio or difference else ".0%", "thickness": 12}, **scale))  # fmt: skip
     _clickable(figure, values, roles, kinds, layers, what, "" if ratio or difference else "%")
     for row, names in enumerate(roles):
@@ -237,6 +238,18 @@ def rank_map(values: Mapping[str, float], roles: Sequence[Sequence[str]], kinds:
         wide=True,
         left=room_for(kinds),
     )
+
+
+def _told(ratio: bool, difference: bool) -> Callable[[float], str]:
+    """A cell's number as it is said, with a minus as it is printed; what does not move has no sign."""
+    form = "{:.1f}" if difference and not ratio else "{:.2f}" if difference or ratio else "{:.0%}"
+
+    def told(value: float) -> str:
+        size = form.format(abs(value))
+        moved = difference and float(size) != 0
+        return f"{('−' if value < 0 else '+') if moved else ''}{size}"
+
+    return told
 
 
 def _scale(table: np.ndarray, ratio: bool, difference: bool) -> dict[str, object]:
@@ -266,11 +279,9 @@ def _range_told(table: np.ndarray, roles: Sequence[Sequence[str]], what: str, ra
     """From the least to the most, and where."""
     if np.isnan(table).all():
         return what
-    told = (
-        "{:+.2f}×" if difference and ratio else "{:+.1f} points" if difference else "{:.2f}×" if ratio else "{:.0%}"
-    ).format
+    told, unit = _told(ratio, difference), "×" if ratio else " points" if difference else ""
     ends = [divmod(int(pick(table)), table.shape[1]) for pick in (np.nanargmin, np.nanargmax)]
-    low, high = (f"{told(table[row, column])} in {roles[row][column]}" for row, column in ends)
+    low, high = (f"{told(table[row, column])}{unit} in {roles[row][column]}" for row, column in ends)
     return f"{what}: from {low} to {high}"
 
 

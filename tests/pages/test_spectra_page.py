@@ -97,8 +97,35 @@ def test_what_one_looks_at_goes_first(opened: Open) -> None:
 
 def test_all_layers_show_what_the_setting_changed(opened: Open) -> None:
     page = opened("spectra", spectra_view="All layers", side="difference", rank="20")
-    assert titles(page)[0].startswith("Entropy rank, difference: from -")
-    assert " points in " in titles(page)[0]
+    ranks, depth = titles(page)
+    assert ranks.startswith("Entropy rank, difference: from −")
+    assert " points in " in ranks
+    assert " to 0.0 points in layers." in ranks, "what does not move has no sign"
+    assert depth.startswith("attention.q, before: ")
+
+
+def test_the_spectra_below_the_map_are_of_the_side_that_it_shows(opened: Open) -> None:
+    before, after = (titles(opened("spectra", spectra_view="All layers", side=side, rank="20"))[1]
+                     for side in ("before", "after"))  # fmt: skip
+    assert before.startswith("attention.q, before: ")
+    assert after.startswith("attention.q, after: ")
+
+
+@pytest.mark.parametrize(("model", "units"), [("embedded-encoder", "sentences"), ("embedded-decoder", "tokens")])
+def test_what_is_still_scored_is_told_in_the_models_units(opened: Open, model: str, units: str) -> None:
+    loaded, running = load(model), jobs.Ticket("", "", lambda: iter(()), "interactive", state="running")
+    view = spectra_views.View(loaded, "layers.0.attention.q", "", 8, ["movie-reviews"], running, [running])
+    assert spectra_views.doing_of(view, None) == f"scoring the first {units}"
+
+
+def test_a_sentence_that_goes_on_keeps_its_ellipsis_on_the_line(opened: Open) -> None:
+    waiting = jobs.Ticket("", "", lambda: iter(()), "interactive")
+    found = opened("spectra").session_state["asked"]["spectrum"][1]
+    for spectrum in (waiting, found):
+        view = spectra_views.View(
+            load("embedded-decoder"), "layers.0.attention.q", "", 8, ["addresses"], spectrum, [waiting]
+        )
+        assert spectra_views.sentence(view).endswith("\N{NO-BREAK SPACE}…")
 
 
 def test_als_stands_beside_the_optimum(opened: Open) -> None:
