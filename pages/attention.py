@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import html
+
 import streamlit as st
 
 from pages.components.address import read_address, say_misread
 from pages.components.attention_grid import attention_grid
-from pages.components.attention_panels import bits, formulas, heads_table, numbers
+from pages.components.attention_panels import formulas, from_to, heads_table, numbers
 from pages.components.charts import chart, downloads
 from pages.components.controls import pick_model, pick_recipe
-from pages.components.errors import show_error
+from pages.components.errors import MARKS, show_error
 from pages.components.history import KEPT, undo_and_redo
 from pages.components.live import ask, failed, live
-from pages.components.words import apart, recipe_words
+from pages.components.words import recipe_words
 from reparam_core import ReparamError
-from reparam_core.figures.attention import grid_figure, grid_title, head_figure, most_moved, sprite
+from reparam_core.figures.attention import bits, grid_figure, grid_title, head_figure, most_moved, sprite
 from reparam_core.jobs import Attended, Explored, Reading, Ticket, attended
 from reparam_core.measure.attention import HeadChange, View
 from reparam_core.models import Model
@@ -74,8 +76,10 @@ def pick_prompt(model: Model) -> str:
     if written.strip():
         st.session_state[last] = written
     else:
-        st.caption(":material/edit: **Nothing is written.** Write what the model shall read; until then it is "
-                   f"{quoted(st.session_state.get(last, default))}.")  # fmt: skip
+        before = MARKS.sub(r"\\\1", quoted(st.session_state.get(last, default)))
+        st.caption(
+            f":material/edit: **Nothing is written.** Write what the model shall read; until then it is {before}."
+        )
     return str(st.session_state.get(last, default))
 
 
@@ -178,18 +182,21 @@ def sentence(found: Attended, kind: str) -> str:
     change, name = found.kinds[kind], f"{found.model} {recipe_words(found.recipe)}"
     before, after = (float(change.entropy[side].mean()) for side in ("before", "after"))
     heads, (layer, head) = change.divergence.numel(), most_moved(change)
-    most = float(change.divergence.max())
+    most, widths = float(change.divergence.max()), f"entropy {from_to(before, after)} bits."
     if found.untouched:
         least, most = float(change.entropy["before"].min()), float(change.entropy["before"].max())
         return (f"{name}: its {heads} heads of {kind} look {2**before:.1f} keys wide on average "
                 f"({before:.1f} bits), the narrowest {2**least:.1f} and the widest {2**most:.1f}.")  # fmt: skip
+    if most == 0:
+        return f"{name}: none of its {heads} heads of {kind} moves on this prompt; {widths}"
     return (f"{name}: its {heads} heads of {kind} move by {bits(float(change.divergence.mean()))} bits on average, layer {layer} "
-            f"head {head} most ({bits(most)} bits); entropy {apart(before, after)} bits.")  # fmt: skip
+            f"head {head} most ({bits(most)} bits); {widths}")  # fmt: skip
 
 
 def provenance(found: Attended, kind: str) -> str:
     """Where the pictures' numbers come from."""
-    return f"{found.model} · {found.short} · {kind} · {quoted(found.prompt)} · {found.dtype} · Reparam Explorer"
+    prompt = html.escape(quoted(found.prompt), quote=False)  # a figure would take its tags for type
+    return f"{found.model} · {found.short} · {kind} · {prompt} · {found.dtype} · Reparam Explorer"
 
 
 def thumbnails(change: HeadChange, view: View, selected: tuple[int, int], source: str) -> None:
@@ -203,7 +210,7 @@ def told(change: HeadChange) -> list[list[str]]:
     """Of each head its entropy, how far it moved, and the window where its layer has one."""
     sides = (change.entropy["before"], change.entropy["after"], change.divergence)
     windows = [f", window of {one:,} keys" if one else "" for one in map(change.window, range(len(change.divergence)))]
-    return [[f"entropy {apart(before, after)} bits, moved by {bits(moved)} bits{window}" if moved
+    return [[f"entropy {from_to(before, after)} bits, moved by {bits(moved)} bits{window}" if moved
              else f"entropy {before:.2f} bits{window}" for before, after, moved in zip(*row, strict=True)]
             for *row, window in zip(*(one.tolist() for one in sides), windows, strict=True)]  # fmt: skip
 

@@ -10,7 +10,7 @@ import streamlit as st
 from pages.components.charts import chart
 from pages.components.history import KEPT
 from pages.components.words import apart
-from reparam_core.figures.attention import strip
+from reparam_core.figures.attention import bits, strip
 from reparam_core.measure.attention import HeadChange, Heads, heads_of, is_causal
 from reparam_core.models import Model
 
@@ -70,7 +70,7 @@ def formulas(model: Model, kind: str, change: HeadChange, selected: tuple[int, i
         (_softmax(heads, causal), _softmax_words(heads, causal, any(change.windows))),
         (r"H = -\textstyle\sum_j p_j \log_2 p_j",
          "**Entropy** of a row p, mean over the queries: how widely a head looks. 0 bits is one key, log₂ n bits are n keys "
-         f"alike. {name}: {apart(before, after)} bits."),
+         f"alike. {name}: {from_to(before, after)} bits."),
         (r"\mathrm{JS} = H\!\left(\tfrac{p+q}{2}\right) - \tfrac{H(p)+H(q)}{2}",
          "**Jensen–Shannon divergence** of a row before, p, and after, q, mean over the queries: how far a head moved. "
          f"0 bits is the same, 1 bit shares no key. {name}: {moved} bits."),
@@ -79,6 +79,11 @@ def formulas(model: Model, kind: str, change: HeadChange, selected: tuple[int, i
         with column, st.container(border=True, height="stretch"):
             st.latex(formula)
             st.caption(words)
+
+
+def from_to(before: float, after: float) -> str:
+    """`2.07 → 2.43`; one number where three decimals do not tell them apart."""
+    return apart(before, after) or f"{before:.2f}"
 
 
 def _softmax(heads: Heads, causal: bool) -> str:
@@ -105,8 +110,3 @@ def _softmax_words(heads: Heads, causal: bool, windowed: bool) -> str:
     said += ["M hides what comes later: a causal mask"] if causal else ["no mask: every key is seen"]
     said += ["in layers with a window M also hides what lies further back than that"] if windowed else []
     return "; ".join(said) + "."
-
-
-def bits(value: float) -> str:
-    """Two significant digits: an effect that is small is not none."""
-    return f"{value:.2g}" if value >= 1e-4 else "below 0.0001" if value > 0 else "0"

@@ -76,9 +76,14 @@ def grid_title(change: HeadChange, view: View) -> str:
     layers, heads = change.divergence.shape
     if view == "difference":
         return most_moved_words(change)
-    bits = change.entropy[view]
-    return (f"{view.capitalize()}: {layers} layers × {heads} heads, from the narrowest ({float(bits.min()):.1f} bits) "
-            f"to the widest ({float(bits.max()):.1f} bits)")  # fmt: skip
+    entropy = change.entropy[view]
+    return (f"{view.capitalize()}: {layers} layers × {heads} heads, from the narrowest ({float(entropy.min()):.1f} bits) "
+            f"to the widest ({float(entropy.max()):.1f} bits)")  # fmt: skip
+
+
+def bits(value: float) -> str:
+    """Two significant digits: an effect that is small is not none."""
+    return f"{value:.2g}" if value >= 1e-4 else "below 0.0001" if value > 0 else "0"
 
 
 def most_moved_words(change: HeadChange) -> str:
@@ -87,7 +92,7 @@ def most_moved_words(change: HeadChange) -> str:
     most, middle = float(change.divergence.max()), float(change.divergence.median())
     if most == 0:
         return "No head moves"
-    return f"Layer {layer} head {head} moves most: {most:.2f} bits; half of the {change.divergence.numel()} heads less than {middle:.2f}"
+    return f"Layer {layer} head {head} moves most: {bits(most)} bits; half of the {change.divergence.numel()} heads less than {bits(middle)}"
 
 
 def most_moved(change: HeadChange) -> tuple[int, int]:
@@ -143,14 +148,14 @@ def head_title(change: HeadChange, view: View, selected: tuple[int, int]) -> str
     name, causal = f"layer {selected[0]} head {selected[1]}", is_causal(change.visible)
     if view == "difference":
         return _moved_words(change, selected)
-    weights, bits = (
+    weights, entropy = (
         {"before": change.before, "after": change.after}[view][selected],
         float(change.entropy[view][selected]),
     )
     place, share = habit(weights, causal)
     if share < NAMED:
-        return f"{view.capitalize()}, {name} spreads over {2**bits:.1f} keys on average ({bits:.1f} bits)"
-    return f"{view.capitalize()}, {name} gives {share:.0%} of its weight to {place} ({bits:.1f} bits)"
+        return f"{view.capitalize()}, {name} spreads over {2**entropy:.1f} keys on average ({entropy:.1f} bits)"
+    return f"{view.capitalize()}, {name} gives {share:.0%} of its weight to {place} ({entropy:.1f} bits)"
 
 
 def _moved_words(change: HeadChange, selected: tuple[int, int]) -> str:
@@ -159,8 +164,8 @@ def _moved_words(change: HeadChange, selected: tuple[int, int]) -> str:
     if moved == 0:
         return f"{name} does not move: the setting gives the same weights"
     query, key = divmod(int(difference.abs().argmax()), difference.shape[1])
-    return (f"{name} moves by {moved:.2f} bits, most where “{shown(change.queries[query].strip())}” looks at "
-            f"“{shown(change.keys[key].strip())}” ({float(difference[query, key]):+.2f})")  # fmt: skip
+    return (f"{name} moves by {bits(moved)} bits, most where “{shown(change.queries[query].strip())}” looks at "
+            f"“{shown(change.keys[key].strip())}” ({_signed(float(difference[query, key]))})")  # fmt: skip
 
 
 def _places(tokens: Sequence[str]) -> list[str]:
@@ -196,11 +201,16 @@ def _colour_bar(limit: float, signed: bool) -> dict[str, Any]:
     """Ticks in weights, although the colours follow their roots."""
     steps = [limit * share for share in (0, 0.05, 0.25, 0.5, 1)]
     values = [-one for one in steps[:0:-1]] + steps if signed else steps
-    text = [f"{one:+.2g}" if signed and one else f"{one:.2g}" for one in values]
+    text = [_signed(one) if signed and one else f"{one:.2g}" for one in values]
     if not signed and limit < 1:
         text[-1] = f"≥ {text[-1]}"
     return {"tickvals": [math.copysign(math.sqrt(abs(one)), one) for one in values], "ticktext": text, "thickness": 10,
             "outlinewidth": 0, "xpad": 4}  # fmt: skip
+
+
+def _signed(value: float) -> str:
+    """Two digits with a sign, and a minus as it is printed, not as it is typed."""
+    return f"{value:+.2g}".replace("-", "−")
 
 
 def strip(values: Tensor, quantity: str, unit: str, selected: tuple[int, int], provenance: str,
@@ -235,5 +245,7 @@ def strip_title(values: Tensor, quantity: str, unit: str) -> str:
 
 
 def _number(value: Tensor) -> str:
-    """With a minus as it is printed, not as it is typed."""
-    return f"{float(value):.2f}".replace("-", "−")
+    """Of what is small two digits; with a minus as it is printed, not as it is typed."""
+    size = abs(float(value))
+    told = f"{size:.2f}" if size == 0 or size >= 0.095 else bits(size)
+    return f"{'−' if value < 0 else ''}{told}"

@@ -3,6 +3,8 @@
 import base64
 import io
 import json
+import re
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -170,3 +172,25 @@ def test_every_figure_survives_the_dark() -> None:
         strip(change.divergence, "Moved", "bits", (0, 0), WHERE),
     ):
         assert json.loads(in_the_dark(figure).to_json())["data"]
+
+
+def test_what_is_small_is_not_told_as_nothing() -> None:
+    change = change_of()
+    slight = replace(change, divergence=change.divergence * 0 + torch.tensor([0.0016, 0.0031, 0.0024]))
+    assert head_figure(slight, "difference", (1, 0), WHERE).layout.title.text.startswith(
+        "Layer 1 head 0 moves by 0.0016 bits"
+    )
+    assert (
+        grid_title(slight, "difference")
+        == "Layer 0 head 1 moves most: 0.0031 bits; half of the 6 heads less than 0.0024"
+    )
+    assert strip(slight.divergence, "Moved", "bits", (0, 0), WHERE).layout.title.text.replace("<br>", " ") == (
+        "Moved: from 0.0016 (layer 0 head 0) to 0.0031 bits (layer 0 head 1), 0.0024 on average"
+    )
+
+
+def test_a_minus_is_printed_as_one() -> None:
+    figure = head_figure(change_of(), "difference", (1, 0), WHERE)
+    told = [str(figure.layout.title.text), *figure.data[0].colorbar.ticktext]
+    assert any("−" in one for one in told[1:])
+    assert not any(re.search(r"-\d", one) for one in told)

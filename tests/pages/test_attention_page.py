@@ -1,11 +1,15 @@
 """Attention without a browser: the sentence, the views, one head, the address, mistakes."""
 
+import json
 import re
+import threading
+from collections.abc import Iterator
+from typing import Any
 
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from reparam_core import jobs
+from reparam_core import ReparamError, jobs
 from reparam_core.measure import attention as measured
 from reparam_core.models import load
 from tests.pages.conftest import Open, control, sentence, settled, titles
@@ -153,3 +157,70 @@ def test_undo_takes_a_setting_back(opened: Open) -> None:
     control(page.button, "undo").click()
     settled(page.run())
     assert "untouched" in sentence(page)
+
+
+def shade(page: AppTest) -> str:
+    """Of the container that holds the pictures: `fresh`, or `stale` where they are greyed."""
+    blocks = [one for one in page.main if hasattr(one, "proto") and hasattr(one.proto, "id")]
+    return next(shade for one in blocks for shade in ("fresh", "stale") if one.proto.id.endswith(f"-{shade}"))
+
+
+def test_the_last_pictures_are_greyed_while_newer_ones_come(opened: Open, monkeypatch: pytest.MonkeyPatch) -> None:
+    page = opened("attention", rank="20")
+    before, may_go_on = titles(page), threading.Event()
+    assert shade(page) == "fresh"
+    real = jobs.attended
+
+    def slow(*asked: Any) -> Iterator[Any]:
+        yield jobs.Explored(doing="Reading slowly")
+        may_go_on.wait(60)
+        yield from real(*asked)
+
+    monkeypatch.setattr(jobs, "attended", slow)
+    try:
+        control(page.select_slider, "rank").set_value(50)
+        page.run()
+        assert shade(page) == "stale"
+        assert titles(page) == before, "the last pictures stay meanwhile"
+        assert "20 % of full rank" in sentence(page), "and say whose they are"
+    finally:
+        may_go_on.set()
+    settled(page)
+    assert shade(page) == "fresh"
+    assert "50 % of full rank" in sentence(page)
+
+
+def test_a_failed_reading_is_told_in_place_and_asked_again(opened: Open, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_: object) -> Iterator[Any]:
+        raise ReparamError("The maps cannot be had.", "Wait.")
+        yield
+
+    with monkeypatch.context() as patched:
+        patched.setattr(jobs, "attended", broken)
+        page = opened("attention")
+        assert page.error[0].value.startswith("The maps cannot be had.")
+        assert not page.get("plotly_chart")
+    control(page.button, "again-attention").click()
+    page = settled(page.run())
+    assert not page.error
+    assert sentence(page).startswith("#### embedded-decoder untouched")
+
+
+def test_a_prompt_of_one_token_moves_nothing(opened: Open) -> None:
+    page = opened("attention", rank="20", prompt_causal="a")
+    assert "none of its 48 heads of self-attention moves on this prompt; entropy 0.00 bits." in sentence(page)
+
+
+def test_equal_entropies_are_one_number(opened: Open) -> None:
+    page = opened("attention")
+    assert re.search(r"Layer 0 head 0: \d\.\d\d bits\.", captions(page))
+    assert "None" not in captions(page) + sentence(page) + page.get("bidi_component")[0].proto.json
+
+
+def test_marks_of_a_prompt_are_letters_in_the_footer_and_in_words(opened: Open) -> None:
+    page = opened("attention", prompt_causal="<b>war</b> $x_1$ **peace**")
+    footers = [json.loads(one.proto.spec)["layout"]["meta"]["provenance"] for one in page.get("plotly_chart")]
+    assert all("“&lt;b&gt;war&lt;/b&gt; $x_1$ **peace**”" in one for one in footers)
+    control(page.text_input, "prompt_causal").set_value("")
+    settled(page.run())
+    assert r"until then it is “<b>war</b> \$x\_1\$ \*\*peace\*\*”" in captions(page)
