@@ -93,6 +93,9 @@ def test_keys_alone_move_the_cut(address: str, page: Page) -> None:
     page.wait_for_url("**cut=255*")
     expect(page.locator("h4")).to_contain_text("a loss above break-even")
     expect(cut).to_be_focused()  # also where a rerun put a new picture in its place
+    cut.press("Shift+ArrowDown")
+    cut.press("Escape")
+    assert tiles(page)[0] == "255", "Esc takes back what has not come to rest"
 
 
 def test_a_click_on_a_cell_selects_its_matrix(address: str, page: Page) -> None:
