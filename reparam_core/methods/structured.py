@@ -5,13 +5,16 @@ from __future__ import annotations
 import re
 from abc import abstractmethod
 from collections.abc import Mapping
-from typing import ClassVar
+from dataclasses import dataclass
+from typing import Annotated, ClassVar
 
 import torch
+from pydantic import Field
 from torch import Tensor
 
 from reparam_core.errors import ReparamError
-from reparam_core.methods.base import Method, Prepared, Unit, finite, role_of
+from reparam_core.methods.base import Method, Prepared, Unit, finite, role_of, statistics_of
+from reparam_core.methods.hessian import damped, inverse_factor
 from reparam_core.methods.settings import SparsitySetting
 from reparam_core.parametrizations import Dense, Leaf, Parametrization, Sliced
 
@@ -98,6 +101,34 @@ class RemovingUnits(Removing):
             return Sliced(rest, shape, None, columns)
         rows = members(kept, shape[0] // count)
         return Sliced(Dense(leaf.weight.index_select(0, rows), leaf.storage), shape, rows, None)
+
+
+@dataclass(frozen=True)
+class Rebuilding(RemovingUnits):
+    """What stays of the matrix that leads out is solved anew, so that it makes up for what went (optimal brain surgeon).
+
+    A unit's score is the least loss of the block's output when it alone goes and the others make up for it: the trace of
+    W_u ([H⁻¹]_uu)⁻¹ W_uᵀ. Of those that stay the solution of all together is W H_:k (H_kk)⁻¹, k their columns.
+    """
+
+    needs: ClassVar[frozenset[str]] = frozenset({"gram"})
+    damping: Annotated[float, Field(gt=0)] = 0.01  # of the mean of the Hessian's diagonal
+
+    def scores(self, block: Block, count: int) -> Prepared:
+        out = out_of(block)
+        known = statistics_of(out)
+        upper = inverse_factor(known, self.damping)
+        inverse = upper.T @ upper
+        width = len(inverse) // count
+        own = inverse.view(count, width, count, width).diagonal(dim1=0, dim2=2).movedim(-1, 0)  # (count, width, width)
+        columns = out.weight.float().view(-1, count, width).permute(1, 2, 0)  # (count, width, out)
+        lost = (columns * torch.linalg.solve(own, columns)).sum((1, 2))
+        return {"scores": lost.clamp_min(0).sqrt(), "hessian": damped(known, self.damping).float()}
+
+    def remaining(self, out: Leaf, kept: Tensor, prepared: Prepared) -> Dense:
+        hessian = prepared["hessian"].double()
+        seen = out.weight.double() @ hessian[:, kept]  # (out, kept)
+        return Dense(torch.linalg.solve(hessian[kept][:, kept], seen, left=False).float())
 
 
 class RemovingHeads(RemovingUnits):

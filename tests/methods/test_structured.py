@@ -10,9 +10,11 @@ import torch
 
 from reparam_core import ReparamError, apply, base, load
 from reparam_core.methods.base import Method
+from reparam_core.methods.settings import SparsitySetting
 from reparam_core.models import Model, write_packed
 from reparam_core.parametrizations import Dense, LowRank, Parametrization, Quantized, Sliced, Sparse
 from reparam_core.registry import methods
+from tests.methods.leaves import inputs, leaf, matrix
 from tests.models.test_architectures import CASES, logits
 from tests.tiny import read
 
@@ -94,6 +96,34 @@ def test_heads_go_with_their_group(architecture: str, model: Model) -> None:
         ]  # fmt: skip
         left = sorted(sorted(range(len(norms)), key=lambda g: float(norms[g]))[len(norms) // 2 :])
         assert groups.tolist() == left
+
+
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("unit", ["heads", "neurons"])
+def test_what_stays_makes_up_for_what_went_as_well_as_can_be(unit: str, seed: int) -> None:
+    """Scores and weights of the matrix that leads out against least squares on the inputs themselves."""
+    weight, x = matrix((7, 12), seed), inputs(12, seed=seed)
+    stem, out, others, width = {"heads": ("attention", "o", "qkv", 3), "neurons": ("mlp", "down", ("up",), 1)}[unit]
+    block = {f"layers.0.{stem}.{out}": leaf(weight, x, head=width)}
+    block |= {f"layers.0.{stem}.{one}": leaf(matrix((12, 5), 9), head=width) for one in others}
+    method = methods()[f"obs-{unit}"](damping=1e-9)
+    prepared = method.prepare(block)
+    form = method.at(prepared, block, SparsitySetting(fraction=0.5))[f"layers.0.{stem}.{out}"]
+    assert isinstance(form, Sliced)
+    seen, wanted = x.double(), x.double() @ weight.double().T
+
+    def solved(columns: torch.Tensor) -> torch.Tensor:
+        return torch.linalg.lstsq(seen[:, columns], wanted).solution
+
+    torch.testing.assert_close(form.inner.dense().double(), solved(form.columns).T, rtol=1e-3, atol=1e-4)
+    every, lost = torch.arange(12), []
+    for gone in every.view(-1, width):
+        rest = every[~torch.isin(every, gone)]
+        lost.append(float((seen[:, rest] @ solved(rest) - wanted).norm()) / len(x) ** 0.5)
+    found = prepared[f"layers.0.{stem}/scores"].double()
+    torch.testing.assert_close(found, torch.tensor(lost, dtype=torch.float64), rtol=1e-2, atol=1e-3)
+    left = found.argsort()[len(lost) // 2 :].sort().values
+    assert torch.equal(form.columns, every.view(-1, width)[left].reshape(-1))
 
 
 @EVERY
