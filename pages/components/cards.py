@@ -18,6 +18,7 @@ from reparam_core.jobs.transfer import transfer_gap
 from reparam_core.recipes import Recipe
 
 HEIGHT = 152
+ONE_LINE = 31  # characters of a difference: a longer one takes two lines, and leaves room for less below
 LEAST = {" points": 0.1, " nats": 0.001}  # below it a difference is smaller than the figures that stand over it
 Colour = Literal["normal", "inverse", "off"]
 
@@ -96,7 +97,7 @@ def _loss(points: list[Point], baseline: Baseline) -> None:
            f"The difference to {baseline.name} is in nats, with its 95 % paired interval.")  # fmt: skip
     if point.kl_from_base is not None and not untouched(point):
         divergence = f"KL from the base {point.kl_from_base:.2g} nats"
-        note += [] if gap else [divergence]
+        note += [] if gap or len(delta) > ONE_LINE else [divergence]
         tip += f" {divergence}, over {KL_SEQUENCES} of the sequences, the first."
     if gap:
         note.append(gap[0])

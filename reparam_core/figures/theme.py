@@ -126,12 +126,16 @@ def rendered(figure: go.Figure, format: str, heading: str = "") -> bytes:
     return bytes(for_slides(figure, heading).to_image(format=format, scale=scale, **SLIDE))
 
 
+# Buttons that do what dragging and a double click do: with them the bar lies over the title of a chart that is pointed at.
+MOUSE = ("zoom2d", "pan2d", "zoomIn2d", "zoomOut2d", "autoScale2d", "resetScale2d")
+
+
 def export_config(name: str) -> dict[str, Any]:
     """The mode bar's download, which needs no browser on the server: a PNG as large as a slide's."""
     return {
         "displaylogo": False,
         "toImageButtonOptions": {"format": "png", "filename": name, **SLIDE, "scale": 2 * SLIDE_SCALE},
-        "modeBarButtonsToRemove": ["lasso2d", "select2d", "autoScale2d"],
+        "modeBarButtonsToRemove": ["lasso2d", "select2d", *MOUSE],
     }
 
 

@@ -18,6 +18,7 @@ from reparam_core.figures.theme import (
     IN_THE_DARK,
     LINE,
     SLIDE_SCALE,
+    export_config,
     for_slides,
     in_the_dark,
     spoken,
@@ -131,6 +132,12 @@ def test_a_slide_is_wide_white_and_says_where_it_comes_from() -> None:
         assert slide.layout.title.text.replace("<br>", " ").startswith("A heading. ")
         sizes = [one.font.size for one in slide.layout.annotations if one.font.size] + [slide.layout.font.size]
         assert SLIDE_SCALE * min(sizes) >= 14 * 96 / 72  # points that the last row reads
+
+
+def test_the_bar_over_a_title_has_only_what_the_mouse_cannot_do() -> None:
+    gone = export_config("name")["modeBarButtonsToRemove"]
+    assert {"zoom2d", "pan2d", "zoomIn2d", "zoomOut2d", "autoScale2d", "resetScale2d"} <= set(gone)
+    assert "toImage" not in gone
 
 
 def test_all_slides_look_alike() -> None:

@@ -52,6 +52,15 @@ def test_latency_says_whether_its_runs_are_over(details: Details, told: str) -> 
     assert card(page, "Latency").delta == "2× as fast as the base (1.8 to 2.3)"
 
 
+@pytest.mark.parametrize(("change", "interval", "told"), [(0.05, (0.02, 0.09), True), (6e-4, (1e-4, 1.1e-3), False)])
+def test_a_difference_of_two_lines_leaves_the_divergence_to_the_tip(
+    change: float, interval: tuple[float, float], told: bool
+) -> None:
+    page = drawn([point("rtn:8", delta_nll=change, nll_interval=interval)])
+    assert any("KL from the base" in one.value for one in page.caption) == told
+    assert "KL from the base" in card(page, "Perplexity").help
+
+
 @pytest.mark.parametrize(
     ("interval", "told"), [(None, "speed not known yet"), ([0.9, 1.4], "no significant difference in speed")]
 )
