@@ -11,10 +11,10 @@ from pages.components.address import read_address, say_misread
 from pages.components.calibration import amount_of, pick_calibration
 from pages.components.controls import pick_model, pick_sources, take_own_source
 from pages.components.errors import show_error
-from pages.components.history import AS_IS, CALIBRATION, KEPT, REWRITE, ROW, TEXT, groups_of
+from pages.components.history import AS_IS, KEPT, REWRITE, ROW, groups_of
 from pages.components.live import ask, ask_score, failed, live
 from pages.components.matrix import pick_matrix
-from pages.components.sensitivity_views import View, charts, estimating, proposals, sentence
+from pages.components.sensitivity_views import View, charts, estimating, of_a_recipe, proposals, sentence
 from reparam_core import ReparamError
 from reparam_core.jobs import measured, sensed
 from reparam_core.jobs.sensitivity import LENGTH, SEQUENCES
@@ -114,9 +114,7 @@ def rewritten() -> str:
 def recipe_for_other_pages() -> Iterator[None]:
     """What a link says of the recipe is for the pages that have its controls: judged there, and not unknown here."""
     unheard: dict[str, list[str]] = st.session_state["unheard"]
-    beginnings = (CALIBRATION, *(f"{axis}_" for axis in AXES))
-    held = {key: unheard.pop(key) for key in list(unheard)
-            if key in (*AXES, REWRITE, TEXT) or (key.startswith(beginnings) and key not in st.session_state)}  # fmt: skip
+    held = {key: unheard.pop(key) for key in filter(of_a_recipe, list(unheard))}
     yield
     unheard |= held
 

@@ -10,7 +10,7 @@ import plotly.graph_objects as go
 import streamlit as st
 
 from pages.components.charts import chart, live_chart
-from pages.components.history import load_recipe
+from pages.components.history import REWRITE, TEXT, load_recipe
 from pages.components.matrix import matrix_clicked
 from pages.components.units import unit_of
 from pages.components.words import source_words
@@ -20,6 +20,7 @@ from reparam_core.measure.sensitivity import Part, agreement, everywhere, of_eac
 from reparam_core.measure.spectra import layered
 from reparam_core.models import Model
 from reparam_core.recipes import Calibration, Step
+from reparam_core.registry import AXES
 
 EVERYWHERE, PROTECTED, SPLIT = "The same everywhere", "Protect the worst", "Split the budget by loss"
 
@@ -250,8 +251,17 @@ def proposals(view: View) -> None:
         st.switch_page("pages/trade_offs.py", query_params={})
 
 
+def of_a_recipe(key: str) -> bool:
+    """Is it one of the controls that a recipe is made of, which other pages have?"""
+    return key in (*AXES, REWRITE, TEXT) or key.startswith(tuple(f"{axis}_" for axis in AXES))
+
+
 def _take(recipe: str) -> None:
+    """The recipe counts from now on, and no longer what a link said of one."""
     load_recipe(recipe)
+    for said in (st.session_state["address"], st.session_state["unheard"]):
+        for key in filter(of_a_recipe, list(said)):
+            del said[key]
     st.session_state["taken"] = True
 
 

@@ -105,6 +105,10 @@ def test_a_links_recipe_is_for_the_pages_that_have_its_controls(opened: Open) ->
     assert "bits=4" not in told(page).replace("sensed_bits", "")
     assert "rank_method" not in told(page)
     assert page.session_state["address"]["bits"] == ["4"], "it goes along to the next page"
+    page = control(page.button, "take-Protect the worst").click().run()
+    assert not {"bits", "rank_method"} & {*page.session_state["address"], *page.session_state["unheard"]}, (
+        "but not over a recipe"
+    )
 
 
 @pytest.mark.usefixtures("unmeasured")
