@@ -58,13 +58,20 @@ def _accuracy(points: list[Point], baseline: Baseline) -> None:
     )
     if point.majority is not None:
         note.append(f"commonest answer: {point.majority:.1%}")
-    if point.final and point.labelled and point.answers < LEAST_ROWS:
+    if point.final and (few := _too_few(point)):
         note.append("no interval")
-        tip += f" From fewer than {LEAST_ROWS} rows no interval can be told."
+        tip += f" From {few} no interval can be told."
     same = baseline.same(point)
     _card(
         _capital(MEASURES[point.unit]), f"{point.accuracy:.1%}", None if same else delta, " · ".join(note), colour, tip
     )
+
+
+def _too_few(point: Point) -> str:
+    """Of what there is too little for an interval; empty where there is enough."""
+    if point.labelled:
+        return f"fewer than {LEAST_ROWS} rows" if point.answers < LEAST_ROWS else ""
+    return "so few tokens" if point.nll_interval is None and not untouched(point) else ""
 
 
 def _capital(words: str) -> str:

@@ -52,6 +52,16 @@ def test_latency_says_whether_its_runs_are_over(details: Details, told: str) -> 
     assert card(page, "Latency").delta == "2× as fast as the base (1.8 to 2.3)"
 
 
+@pytest.mark.parametrize(("recipe", "interval", "told"), [
+    ("rtn:8", None, True), ("rtn:8", (0.02, 0.09), False), ("base", None, False)])  # fmt: skip
+def test_a_short_text_of_which_no_interval_is_known_says_so(
+    recipe: str, interval: tuple[float, float] | None, told: bool
+) -> None:
+    page = drawn([point(recipe, nll_interval=interval)])
+    assert any(one.value.endswith("no interval") for one in page.caption) == told
+    assert ("From so few tokens no interval can be told." in card(page, "Next-token accuracy").help) == told
+
+
 @pytest.mark.parametrize(("change", "interval", "told"), [(0.05, (0.02, 0.09), True), (6e-4, (1e-4, 1.1e-3), False)])
 def test_a_difference_of_two_lines_leaves_the_divergence_to_the_tip(
     change: float, interval: tuple[float, float], told: bool
