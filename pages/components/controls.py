@@ -27,6 +27,7 @@ from pages.components.history import (
     steady,
     unfolded,
 )
+from pages.components.keys_and_values import pick_cache
 from pages.components.live import ask, failed, live
 from pages.components.more import GROUP, explained, fit_to, more_of
 from pages.components.places import IN_BLOCKS, KINDS, Place
@@ -235,6 +236,7 @@ def pick_recipe(model: Model) -> str:
         with column:
             rules.append(_rule(axis, model, bool(typed)))
     said: dict[str, Any] = pick_rewrite(model, bool(typed)) | {"rules": [rule for rule in rules if rule]}
+    said |= pick_cache(model, bool(typed))
     if not typed and Recipe.parse(said).reads:
         said["calibration"] = pick_calibration(model)
     recipe = json.dumps(said, sort_keys=True)

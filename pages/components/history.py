@@ -11,7 +11,7 @@ import streamlit as st
 from pages.components.places import place_of
 from reparam_core.data import own_sources
 from reparam_core.methods.base import Method
-from reparam_core.recipes import Calibration, Recipe, Step
+from reparam_core.recipes import Cache, Calibration, Recipe, Step
 from reparam_core.registry import AXES, splits
 
 RANK_UNITS = {"keep": "of full rank", "parameters": "of the numbers", "energy": "of the energy"}
@@ -28,8 +28,10 @@ SPOKEN = RANK_UNITS | PATTERNS | STATISTICS  # what menus show in the place of a
 CALIBRATED_ON = ("mixture", "addresses-train")  # shipped texts of which nothing is scored
 READ: dict[str, tuple[int, ...]] = {"sequences": (16, 32, 64, 128), "length": (128, 256, 512, 1024)}
 CALIBRATION = "calibration_"  # how the keys of its controls begin
-UNTOUCHED = {"rank": 100, "sparsity": 0, "bits": 16}
+UNTOUCHED = {"rank": 100, "sparsity": 0, "bits": 16, "cache": 16}
 REWRITE = "transform"  # the key of the control for what comes before the rules
+CACHE = "cache"  # the key of the control for how many bits keys and values have
+OF_THE_WHOLE = (REWRITE, CACHE)  # keys of what no matrix is chosen for
 AS_IS = "nothing"  # is rewritten first
 TEXT = "recipe"  # the key of the field where a recipe is typed
 KEPT: dict[str, Any] = {"bind": "query-params", "persist_state": "session"}  # in the address, and over pages
@@ -40,7 +42,11 @@ LONGEST = 100  # steps that are remembered
 def recipe_keys() -> list[str]:
     """The keys of every control that the recipe is made of."""
     prefixes = (CALIBRATION, *(f"{axis}_" for axis in AXES))
-    return [str(key) for key in st.session_state if str(key) in (*AXES, REWRITE, TEXT) or str(key).startswith(prefixes)]
+    return [
+        str(key)
+        for key in st.session_state
+        if str(key) in (*AXES, *OF_THE_WHOLE, TEXT) or str(key).startswith(prefixes)
+    ]
 
 
 def remember() -> None:
@@ -76,7 +82,11 @@ def restore(state: Mapping[str, Any]) -> None:
 
 def is_folded(key: str) -> bool:
     """Does this control lie in a popover? Sliders, methods and places do not, nor what is in the sidebar."""
-    return key not in (*AXES, REWRITE) and not key.startswith(CALIBRATION) and not key.endswith(("_method", "_where"))
+    return (
+        key not in (*AXES, *OF_THE_WHOLE)
+        and not key.startswith(CALIBRATION)
+        and not key.endswith(("_method", "_where"))
+    )
 
 
 def steady() -> None:
@@ -145,6 +155,10 @@ def controls_of(recipe: str) -> dict[str, Any] | None:
         if one.own_fields():
             return None
         controls[REWRITE] = one.name
+    if parsed.cache is not None:
+        if parsed.cache != Cache(bits=parsed.cache.bits):
+            return None
+        controls[CACHE] = parsed.cache.bits
     for rule in parsed.rules:
         place = place_of(rule.where)
         for axis, step in rule.steps.items():

@@ -17,7 +17,7 @@ from reparam_core.jobs import Point
 from reparam_core.measure.worked import share_of_zeros
 from reparam_core.methods.rewriting import Transform
 from reparam_core.models import Model
-from reparam_core.recipes import Calibration, Recipe, Step
+from reparam_core.recipes import Cache, Calibration, Recipe, Step
 from reparam_core.registry import AXES
 from reparam_core.search.curves import STEPS
 
@@ -51,6 +51,7 @@ class Family:
     storage: str | None
     calibration: Calibration | None  # None where the step reads none
     transform: tuple[Transform, ...] = ()
+    cache: Cache | None = None
 
     @property
     def along(self) -> Along:
@@ -58,6 +59,7 @@ class Family:
         place = place_of(self.where)
         told = [_field_words(name, value) for name, value in self.step]
         told += [f"after {one.short()}" for one in self.transform]
+        told += [self.cache.short()] if self.cache else []
         told += ["patterns"] if self.field == "pattern" else []
         drawn = "fraction" if self.field == "pattern" else self.field
         return Along(self.axis, drawn, f"{place.words if place else self.where} ({', '.join(told)})")
@@ -93,9 +95,11 @@ def row_of(point: Point, quality: QualityKind) -> Row:
 
 def axis_of(recipe: str) -> str:
     """`transform`, `rank`, `sparsity`, `bits`, `combined` or `base`: whose hue a setting has."""
-    axes = axes_of(recipe)
+    axes, parsed = axes_of(recipe), _parsed(recipe)
+    if parsed.cache is not None:
+        return "combined" if axes or parsed.transform else "bits"
     if not axes:
-        return "transform" if _parsed(recipe).transform else "base"
+        return "transform" if parsed.transform else "base"
     return "combined" if len(axes) > 1 else axes[0]
 
 
@@ -141,7 +145,11 @@ def position_of(recipe: str, family: Family) -> float | None:
     """Where a setting stands on that curve; None where it is not of it."""
     parsed = _parsed(recipe)
     steps = _steps(parsed)
-    if not steps and (parsed.storage, parsed.transform) == (family.storage, family.transform):
+    if not steps and (parsed.storage, parsed.transform, parsed.cache) == (
+        family.storage,
+        family.transform,
+        family.cache,
+    ):
         return UNTOUCHED_AT.get(family.field)
     return _position(steps[0][1], family.field) if len(steps) == 1 and _family(*steps[0], parsed) == family else None
 
@@ -233,4 +241,4 @@ def _family(where: str | None, step: Step, recipe: Recipe) -> Family:
     field = next(name for name in type(step.setting).choices or ("bits",) if name in said)
     rest = tuple((name, value) for name, value in said.items() if name != field and value is not False)
     return Family(step.axis, field, where, rest, recipe.storage, recipe.calibration if step.needs else None,
-                  recipe.transform)  # fmt: skip
+                  recipe.transform, recipe.cache)  # fmt: skip

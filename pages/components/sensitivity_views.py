@@ -10,7 +10,7 @@ import plotly.graph_objects as go
 import streamlit as st
 
 from pages.components.charts import chart, live_chart
-from pages.components.history import REWRITE, TEXT, load_recipe
+from pages.components.history import OF_THE_WHOLE, TEXT, load_recipe
 from pages.components.matrix import matrix_clicked
 from pages.components.units import unit_of
 from pages.components.words import source_words
@@ -253,7 +253,7 @@ def proposals(view: View) -> None:
 
 def of_a_recipe(key: str) -> bool:
     """Is it one of the controls that a recipe is made of, which other pages have?"""
-    return key in (*AXES, REWRITE, TEXT) or key.startswith(tuple(f"{axis}_" for axis in AXES))
+    return key in (*AXES, *OF_THE_WHOLE, TEXT) or key.startswith(tuple(f"{axis}_" for axis in AXES))
 
 
 def _take(recipe: str) -> None:

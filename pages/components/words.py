@@ -70,6 +70,8 @@ def recipe_words(recipe: str) -> str:
         where = place.words if place else str(rule.where)
         told += [f"{where} at {step.setting.told()} ({_method_words(step, parsed.calibration)})"
                  for step in rule.steps.values() if step]  # fmt: skip
+    if parsed.cache is not None:
+        told.append(f"keys and values at {parsed.cache.bits} bits in groups of {parsed.cache.group}")
     return "with " + " and ".join(told) if told else "untouched"
 
 

@@ -9,6 +9,7 @@ from reparam_core.apply.applying import (
     finished,
     prepare,
 )
+from reparam_core.apply.caching import cache_bytes, cached_roles
 from reparam_core.apply.checking import calibration_of, check
 from reparam_core.apply.returning import Returning
 from reparam_core.apply.rewriting import suited
@@ -16,5 +17,5 @@ from reparam_core.apply.setting import Setting, base
 from reparam_core.apply.steps import units
 from reparam_core.apply.threads import single_threaded
 
-__all__ = ["Applying", "CancelledError", "Progress", "Returning", "Setting", "apply", "applying", "base", "calibration_of", "check", "finished", "prepare",
-           "single_threaded", "suited", "units"]  # fmt: skip
+__all__ = ["Applying", "CancelledError", "Progress", "Returning", "Setting", "apply", "applying", "base", "cache_bytes", "cached_roles",
+           "calibration_of", "check", "finished", "prepare", "single_threaded", "suited", "units"]  # fmt: skip

@@ -8,8 +8,7 @@ from typing import Any
 
 import torch
 
-from reparam_core.apply import Setting, base
-from reparam_core.apply.caching import cache_bytes
+from reparam_core.apply import Setting, base, cache_bytes
 from reparam_core.measure.spectra import break_even
 from reparam_core.parametrizations import LowRank, Parametrization
 

@@ -12,8 +12,7 @@ from typing import Any
 import psutil
 import torch
 
-from reparam_core.apply import Progress, Setting, apply, base, calibration_of
-from reparam_core.apply.caching import cache_bytes
+from reparam_core.apply import Progress, Setting, apply, base, cache_bytes, calibration_of
 from reparam_core.data import Sequences, is_labelled, refuse_overlap
 from reparam_core.errors import ReparamError
 from reparam_core.measure.evaluation import ANSWERS, DEFAULT_SOURCES, RUNNING, Evaluation, default_source, evaluation
