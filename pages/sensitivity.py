@@ -119,6 +119,14 @@ def recipe_for_other_pages() -> Iterator[None]:
     unheard |= held
 
 
+def say_what_is_read(model: Model, text: Calibration) -> None:
+    """Of a long calibration text the estimates read a part."""
+    if text.sequences > SEQUENCES or text.length > LENGTH:
+        less = {"sequences": min(SEQUENCES, text.sequences), "length": min(LENGTH, text.length)}
+        count, length = amount_of(model, text.model_copy(update=less))
+        st.sidebar.caption(f"The estimates read {count} × {length} tokens of it.")
+
+
 def page() -> None:
     """Controls → jobs → map, proposals, charts."""
     read_address()
@@ -129,10 +137,7 @@ def page() -> None:
     model = pick_model()
     sources = pick_sources(model)
     text = Calibration(**pick_calibration(model))
-    if text.sequences > SEQUENCES or text.length > LENGTH:
-        less = {"sequences": min(SEQUENCES, text.sequences), "length": min(LENGTH, text.length)}
-        count, length = amount_of(model, text.model_copy(update=less))
-        st.sidebar.caption(f"The estimates read {count} × {length} tokens of it.")
+    say_what_is_read(model, text)
     roles = [role for role, one in model.matrices.items() if one.compressed_by_default]
     with which:
         axis = pick_axis()

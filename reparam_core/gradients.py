@@ -14,7 +14,7 @@ from torch.nn.functional import cross_entropy
 from reparam_core.data import Sequences
 from reparam_core.errors import ReparamError
 from reparam_core.models import Model
-from reparam_core.models.model import structural_clone
+from reparam_core.models.model import logits_of, structural_clone
 from reparam_core.parametrizations import Statistics
 from reparam_core.statistics import given_to
 from reparam_core.store import key, store
@@ -89,8 +89,7 @@ def loss(model: Model, module: nn.Module, ids: Tensor) -> Tensor:
 
 
 def _answers(model: Model, module: nn.Module, ids: Tensor) -> Tensor:
-    logits: Tensor = module(**given_to(model, ids)).logits
-    return logits.flatten(0, -2)
+    return logits_of(module(**given_to(model, ids))).flatten(0, -2)
 
 
 def _next(model: Model, module: nn.Module, ids: Tensor) -> Tensor:

@@ -127,3 +127,10 @@ def test_a_recipe_gathers_them_with_progress_also_where_gradients_are_off(folder
 def test_behind_compressed_blocks_there_are_none(folder: Path) -> None:
     with pytest.raises(ReparamError, match=r"fisher-svd needs gradients.* Write fisher-svd:0\.5\."):
         apply(load(folder / "llama"), "fisher-svd:0.5@sequential", calibration=read())
+
+
+def test_a_pretraining_head_has_a_loss_too(own_store: None) -> None:
+    """It calls its logits otherwise."""
+    model = load("embedded-encoder-pretrained")
+    ids = torch.tensor([model.encode("The film is quiet, and then it is not.")])
+    assert 0 < float(gradients.loss(model, model.module, ids)) < 20

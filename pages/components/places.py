@@ -14,6 +14,7 @@ KINDS = {
     "Everything": ("every matrix", "*"),
 }
 # What follows a layer's number, for the kinds of which only some layers can be meant.
+MOST_NAMED = 3  # roles of a list that a sentence tells
 IN_BLOCKS = {"Q/K/V": "*.{q,k,v}", "Attention": "{attention,cross}.*", "MLP": "mlp.*", "Blocks": "*"}
 
 
@@ -48,3 +49,13 @@ def place_of(glob: str | None) -> Place | None:
     layers = re.match(r"\*layers\.\{(\d+)\.\.(\d+)\}\.", glob or "")
     found = (int(layers.group(1)), int(layers.group(2))) if layers else None
     return next((place for kind in KINDS if (place := Place(kind, found)).glob == glob), None)
+
+
+def where_words(where: str | None) -> str:
+    """`attention Q/K/V`, `8 matrices` of a list of more than a few, else the glob itself."""
+    place = place_of(where)
+    if place is not None:
+        return place.words
+    named = str(where).split(",")
+    listed = str(where).startswith("{") and str(where).count("{") == 1 and str(where).endswith("}")
+    return f"{len(named)} matrices" if listed and len(named) > MOST_NAMED else str(where)

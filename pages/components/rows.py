@@ -9,7 +9,7 @@ from functools import lru_cache
 from typing import Any, Literal
 
 from pages.components.calibration import calibration_note
-from pages.components.places import place_of
+from pages.components.places import where_words
 from pages.components.words import MEASURES, source_words
 from reparam_core.data import own_title
 from reparam_core.figures.tradeoffs import Along, Row, Scale, Through
@@ -56,13 +56,12 @@ class Family:
     @property
     def along(self) -> Along:
         """In words, as a chart has it."""
-        place = place_of(self.where)
         told = [_field_words(name, value) for name, value in self.step]
         told += [f"after {one.short()}" for one in self.transform]
         told += [self.cache.short()] if self.cache else []
         told += ["patterns"] if self.field == "pattern" else []
         drawn = "fraction" if self.field == "pattern" else self.field
-        return Along(self.axis, drawn, f"{place.words if place else self.where} ({', '.join(told)})")
+        return Along(self.axis, drawn, f"{where_words(self.where)} ({', '.join(told)})")
 
 
 def _field_words(name: str, value: Any) -> str:

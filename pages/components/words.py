@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from pages.components.baseline import Baseline
-from pages.components.places import place_of
+from pages.components.places import where_words
 from reparam_core.data import ENTRIES as TEXTS
 from reparam_core.data import own_title
 from reparam_core.figures.theme import powered
@@ -66,9 +66,7 @@ def recipe_words(recipe: str) -> str:
     parsed = Recipe.parse(recipe)
     told = [f"{one.short()} first" for one in parsed.transform]
     for rule in parsed.rules:
-        place = place_of(rule.where)
-        where = place.words if place else str(rule.where)
-        told += [f"{where} at {step.setting.told()} ({_method_words(step, parsed.calibration)})"
+        told += [f"{where_words(rule.where)} at {step.setting.told()} ({_method_words(step, parsed.calibration)})"
                  for step in rule.steps.values() if step]  # fmt: skip
     if parsed.cache is not None:
         told.append(f"keys and values at {parsed.cache.bits} bits in groups of {parsed.cache.group}")

@@ -12,6 +12,7 @@ from reparam_core.apply import Setting
 from reparam_core.data import most_tokens
 from reparam_core.errors import ReparamError
 from reparam_core.models import Model
+from reparam_core.models.model import logits_of
 
 MOST_PROMPT = 512
 BEST = 5
@@ -111,8 +112,7 @@ def _fills(setting: Setting, prompt: str, tokens: int, pick: Callable[[Tensor], 
     place = int(masks[0])
     with torch.inference_mode():
         answer = setting.module(**inputs)
-    logits = answer["logits"] if "logits" in answer else answer["prediction_logits"]
-    shares, best = logits[0, place].float().softmax(-1).topk(BEST)
+    shares, best = logits_of(answer)[0, place].float().softmax(-1).topk(BEST)
     words = [f"{model.tokenizer.decode([one])} {share:.1%}" for one, share in zip(best.tolist(), shares, strict=True)]
     yield f"{text} → " + " · ".join(words)
 

@@ -172,6 +172,8 @@ def _notes(
         "latency: nothing to time without a head": asked is None,
         "decode_ms_per_token, decode: only a causal model writes token by token":
             timed_at_all and setting.model.objective != "causal",
+        "cache_bytes_per_token, cache_bytes_per_token_base: no text is written token by token, so no keys and values are kept":
+            cache_bytes(setting) is None,
         "accuracy_ci95, delta_ci95: fewer than 16 answers": any(not one["accuracy_ci95"] for one in reports.values()),
         f"tasks, accuracy: none for a {setting.model.objective} model, or not asked for": not reports,
     }  # fmt: skip

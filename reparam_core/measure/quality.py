@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from reparam_core.apply import Setting, base
 from reparam_core.measure.evaluation import IGNORED, Evaluation, Probe
+from reparam_core.models.model import logits_of
 from reparam_core.store import key, store
 
 BLOCK = 64  # tokens that are drawn together: neighbours are not independent
@@ -58,8 +59,8 @@ def _scored(module: nn.Module, probe: Probe, by_row: bool, keep: bool) -> Scores
 
 
 def _logits(answer: Any) -> Tensor:
-    """(rows, positions, classes): a classifier has one position; a pretraining head calls its logits otherwise."""
-    logits: Tensor = answer["logits"] if "logits" in answer else answer["prediction_logits"]
+    """(rows, positions, classes): a classifier has one position."""
+    logits = logits_of(answer)
     return logits if logits.dim() == 3 else logits[:, None]
 
 

@@ -255,6 +255,12 @@ def replace_module(root: nn.Module, path: str, new: nn.Module) -> None:
     setattr(root.get_submodule(parent), name, new)
 
 
+def logits_of(answer: Any) -> Tensor:
+    """(rows, positions or none, classes) of what a head answers; one for pretraining calls them otherwise."""
+    logits: Tensor = answer["logits"] if "logits" in answer else answer["prediction_logits"]
+    return logits
+
+
 def _plain(module: nn.Module) -> Tensor:
     weight = module.weight
     assert isinstance(weight, Tensor)

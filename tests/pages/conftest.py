@@ -12,9 +12,11 @@ from streamlit.testing.v1 import AppTest
 
 from reparam_core.jobs import exploring
 from reparam_core.measure import tasks
+from reparam_core.recipes import Recipe
 
 PAGES = Path(__file__).resolve().parents[2] / "pages"
 Open = Callable[..., AppTest]
+SWEPT = Recipe.parse("rtn:8g64").canonical  # all that a page sweeps by itself
 # Every AppTest looks through all installed packages for components, which takes longer than most pages; one look is enough.
 manifest_scanner.scan_component_manifests = cache(manifest_scanner.scan_component_manifests)
 
@@ -23,6 +25,9 @@ manifest_scanner.scan_component_manifests = cache(manifest_scanner.scan_componen
 def few_tokens(own_store: None, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Results of other tests are not found here; a few tokens are enough for the logic of a page."""
     monkeypatch.setattr(exploring, "SEQUENCES", {True: 2, False: 2})
+    monkeypatch.setattr(
+        "reparam_core.search.curve_recipes", lambda *_: [SWEPT]
+    )  # where the page's script takes it from
     few = {objective: dict.fromkeys(counts, 48) for objective, counts in tasks.TASKS.items()}
     monkeypatch.setattr(tasks, "TASKS", few)
     exploring._asked.clear()

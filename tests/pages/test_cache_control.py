@@ -9,12 +9,6 @@ from reparam_core.recipes import Recipe
 from tests.pages.conftest import Open, sentence, settled
 
 
-@pytest.fixture(autouse=True)
-def no_sweep(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What a page sweeps by itself is tested on its own."""
-    monkeypatch.setattr("reparam_core.search.curve_recipes", lambda *_: [Recipe.parse("rtn:8g64").canonical])
-
-
 def test_the_control_sets_the_recipe_and_undo_takes_it_back(opened: Open) -> None:
     page = opened("trade_offs", cache="4")
     assert not page.exception

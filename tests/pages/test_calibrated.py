@@ -8,18 +8,11 @@ from streamlit.testing.v1 import AppTest
 from pages.components import progress
 from pages.components.more import duration, paper_of
 from pages.components.progress import with_time_left
-from reparam_core.recipes import Recipe
 from reparam_core.registry import methods
 from tests.pages.conftest import Open, sentence, settled
 from tests.pages.test_trade_offs import misread, slider
 
 FEW = {"calibration_sequences": "16", "calibration_length": "128"}
-
-
-@pytest.fixture(autouse=True)
-def no_sweep(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What a page sweeps by itself is tested on its own."""
-    monkeypatch.setattr("pages.trade_offs.curve_recipes", lambda *_: [Recipe.parse("rtn:8g64").canonical])
 
 
 def menu(page: AppTest, key: str) -> object:

@@ -17,11 +17,6 @@ def typed(page: AppTest, recipe: str) -> AppTest:
     return settled(page.run())
 
 
-@pytest.fixture(autouse=True)
-def no_sweep(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("reparam_core.search.curve_recipes", lambda *_: [])
-
-
 @pytest.mark.parametrize(("recipe", "words"), [
     ("svd:r99999", "above the full rank 128"), ("svd:r2 + magnitude:2:4", "rows of at least 4"), (UNREAD, "no text 'nowhere'"),
     ('{"rules": [{"where": "nothing\\u002a", "bits": {"method": "rtn", "bits": 4}}]}', r"called 'nothing\*'"),

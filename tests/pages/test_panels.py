@@ -67,7 +67,7 @@ def test_names_and_forms_have_room_in_the_table_of_layers() -> None:
 
 @pytest.mark.parametrize("panel", ["By layer", "Claimed against measured", "Tasks"])
 def test_a_slide_s_footer_names_its_setting(opened: Open, monkeypatch: pytest.MonkeyPatch, panel: str) -> None:
-    monkeypatch.setattr("pages.trade_offs.curve_recipes", lambda *_: [RECIPE])
+    monkeypatch.setattr("reparam_core.search.curve_recipes", lambda *_: [RECIPE])
     page = opened("trade_offs", bits="4", panel=panel)
     names = ("chart-bytes-by-kind", "chart-claims", "chart-tasks", "chart-confusion")
     drawn = [json.loads(one.proto.spec) for one in page.get("plotly_chart") if one.proto.id.endswith(names)]

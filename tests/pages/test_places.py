@@ -4,7 +4,7 @@ import hypothesis.strategies as st
 import pytest
 from hypothesis import given
 
-from pages.components.places import IN_BLOCKS, KINDS, Place, place_of
+from pages.components.places import IN_BLOCKS, KINDS, Place, place_of, where_words
 from reparam_core.recipes import Rule
 
 ROLES = {
@@ -39,3 +39,10 @@ def test_a_range_of_layers_means_these_and_no_others() -> None:
 
 def test_what_the_menus_cannot_say_is_no_place() -> None:
     assert place_of("layers.3.attention.q") is None
+
+
+@pytest.mark.parametrize(("where", "told"), [
+    (None, "all blocks"), ("layers.0.mlp.up", "layers.0.mlp.up"), ("{a.q,a.k,a.v}", "{a.q,a.k,a.v}"),
+    ("{a.q,a.k,a.v,a.o}", "4 matrices"), ("layers.{0,1,2,3}.mlp.up", "layers.{0,1,2,3}.mlp.up")])  # fmt: skip
+def test_a_long_list_of_matrices_is_counted(where: str | None, told: str) -> None:
+    assert where_words(where) == told

@@ -10,12 +10,6 @@ from reparam_core.recipes import Recipe
 from tests.pages.conftest import Open, sentence, settled
 
 
-@pytest.fixture(autouse=True)
-def no_sweep(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What a page sweeps by itself is tested on its own."""
-    monkeypatch.setattr("reparam_core.search.curve_recipes", lambda *_: [Recipe.parse("rtn:8g64").canonical])
-
-
 def control(page: AppTest) -> list[str]:
     """What the control offers; nothing where there is none."""
     return next((one.options for one in page.selectbox if one.key == REWRITE), [])

@@ -6,7 +6,6 @@ from typing import Any
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from reparam_core.recipes import Recipe
 from tests.pages.conftest import Open, sentence, settled
 
 
@@ -24,12 +23,6 @@ def misread(page: AppTest) -> list[str]:
 
 def slider(page: AppTest, key: str) -> object:
     return next(one for one in page.select_slider if one.key == key)
-
-
-@pytest.fixture(autouse=True)
-def no_sweep(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What a page sweeps by itself is tested on its own."""
-    monkeypatch.setattr("reparam_core.search.curve_recipes", lambda *_: [Recipe.parse("rtn:8g64").canonical])
 
 
 def test_it_opens_on_the_untouched_decoder(opened: Open) -> None:
