@@ -17,26 +17,23 @@ Settle = Callable[[int, Tensor], Tensor]  # a column's place, and what W has bec
 Begin = Callable[[int, int, Tensor], None]  # where a block begins and ends, and what W has become
 
 
-def damped(statistics: Statistics, damping: float) -> Tensor:
-    """H + λI with λ = damping · mean(diag H), (in, in), float64; a channel that no token ever used gets a diagonal of one."""
-    hessian = statistics.gram.double() / max(1, statistics.count)
-    diagonal = hessian.diagonal()
-    diagonal[diagonal == 0] = 1  # in place
-    diagonal += damping * diagonal.mean()
-    return hessian
-
-
 def inverse_factor(statistics: Statistics, damping: float) -> Tensor:
     """Upper Cholesky factor U of (H + λI)⁻¹ = UᵀU with λ = damping · mean(diag H); (in, in), float32.
 
     A channel that no token ever used gets a diagonal of one. Where H is singular in spite of λ, λ grows tenfold.
     """
-    for attempt in range(ATTEMPTS):
-        factor, failed = torch.linalg.cholesky_ex(damped(statistics, damping * HARDER**attempt))
+    hessian = statistics.gram.double() / max(1, statistics.count)
+    diagonal = hessian.diagonal()
+    diagonal[diagonal == 0] = 1  # in place
+    step = damping * diagonal.mean()
+    for _ in range(ATTEMPTS):
+        hessian.diagonal().add_(step)
+        factor, failed = torch.linalg.cholesky_ex(hessian)
         if not failed:
             upper, failed = torch.linalg.cholesky_ex(torch.cholesky_inverse(factor), upper=True)
         if not failed:
             return upper.float()
+        step *= HARDER
     raise ReparamError("The Hessian of this matrix cannot be inverted.", "Use more calibration text, or more damping.")
 
 

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from reparam_core.errors import ReparamError
 from reparam_core.methods.base import Method, Prepared, Unit, finite, role_of, statistics_of
-from reparam_core.methods.hessian import damped, inverse_factor
+from reparam_core.methods.hessian import inverse_factor
 from reparam_core.methods.settings import SparsitySetting
 from reparam_core.parametrizations import Dense, Leaf, Parametrization, Sliced
 
@@ -105,30 +105,37 @@ class RemovingUnits(Removing):
 
 @dataclass(frozen=True)
 class Rebuilding(RemovingUnits):
-    """What stays of the matrix that leads out is solved anew, so that it makes up for what went (optimal brain surgeon).
+    """What stays of the matrix that leads out makes up for what went (optimal brain surgeon).
 
     A unit's score is the least loss of the block's output when it alone goes and the others make up for it: the trace of
-    W_u ([H⁻¹]_uu)⁻¹ W_uᵀ. Of those that stay the solution of all together is W H_:k (H_kk)⁻¹, k their columns.
+    W_u ([H⁻¹]_uu)⁻¹ W_uᵀ. All units g go at once, and what stays, k, is W_k − W_g ([H⁻¹]_gg)⁻¹ [H⁻¹]_gk; the authors
+    remove one, update, and look again. No bias is added, as FLAP does: X is not centred, so the others make up for what
+    a unit adds to every token, too.
     """
 
+    formula: ClassVar[str] = (
+        r"s_u=\big(\operatorname{tr}W_u([H^{-1}]_{uu})^{-1}W_u^\top\big)^{1/2},"
+        r"\\ W'_k=W_k-W_g([H^{-1}]_{gg})^{-1}[H^{-1}]_{gk}"
+    )
+    instant: ClassVar[bool] = False
     needs: ClassVar[frozenset[str]] = frozenset({"gram"})
     damping: Annotated[float, Field(gt=0)] = 0.01  # of the mean of the Hessian's diagonal
 
     def scores(self, block: Block, count: int) -> Prepared:
         out = out_of(block)
-        known = statistics_of(out)
-        upper = inverse_factor(known, self.damping)
+        upper = inverse_factor(statistics_of(out), self.damping).double()
         inverse = upper.T @ upper
         width = len(inverse) // count
         own = inverse.view(count, width, count, width).diagonal(dim1=0, dim2=2).movedim(-1, 0)  # (count, width, width)
-        columns = out.weight.float().view(-1, count, width).permute(1, 2, 0)  # (count, width, out)
+        columns = out.weight.double().view(-1, count, width).permute(1, 2, 0)  # (count, width, out)
         lost = (columns * torch.linalg.solve(own, columns)).sum((1, 2))
-        return {"scores": lost.clamp_min(0).sqrt(), "hessian": damped(known, self.damping).float()}
+        return {"scores": lost.sqrt().float(), "inverse": inverse.float()}
 
     def remaining(self, out: Leaf, kept: Tensor, prepared: Prepared) -> Dense:
-        hessian = prepared["hessian"].double()
-        seen = out.weight.double() @ hessian[:, kept]  # (out, kept)
-        return Dense(torch.linalg.solve(hessian[kept][:, kept], seen, left=False).float())
+        weight, inverse = out.weight.double(), prepared["inverse"].double()
+        gone = torch.ones(len(inverse), dtype=torch.bool).index_fill_(0, kept, False)
+        update = torch.linalg.solve(inverse[gone][:, gone], inverse[gone][:, kept])  # (gone, kept)
+        return Dense((weight[:, kept] - weight[:, gone] @ update).float())
 
 
 class RemovingHeads(RemovingUnits):

@@ -15,8 +15,8 @@ from reparam_core.models import Model, write_packed
 from reparam_core.parametrizations import Dense, LowRank, Parametrization, Quantized, Sliced, Sparse
 from reparam_core.registry import methods
 from tests.methods.leaves import inputs, leaf, matrix
-from tests.models.test_architectures import CASES, logits
-from tests.tiny import read
+from tests.models.test_architectures import CASES
+from tests.tiny import answered, read
 
 pytestmark = pytest.mark.usefixtures("own_store")
 
@@ -50,15 +50,15 @@ def pruned(model: Model, name: str, fraction: float, **more: Any) -> Any:
 
 def plain(model: Model, forms: dict[str, Parametrization]) -> torch.Tensor:
     """What the untouched architecture answers with the dense matrices of those forms."""
-    return logits(model.clone({role: Dense(form.dense()) for role, form in forms.items()}))
+    return answered(model.clone({role: Dense(form.dense()) for role, form in forms.items()}))
 
 
 @EVERY
 @OF_EVERY_METHOD
 def test_the_smaller_matrices_answer_as_the_dense_ones_with_zeros(architecture: str, name: str, model: Model) -> None:
     setting = pruned(model, name, 0.5)
-    torch.testing.assert_close(logits(setting.module), plain(model, setting.forms), rtol=1e-4, atol=1e-4)
-    assert not torch.equal(logits(setting.module), logits(model.module))
+    torch.testing.assert_close(answered(setting.module), plain(model, setting.forms), rtol=1e-4, atol=1e-4)
+    assert not torch.equal(answered(setting.module), answered(model.module))
     cut = [form for form in setting.forms.values() if isinstance(form, Sliced)]
     assert cut
     assert all(form.operations == form.parameters_kept == form.inner.dense().numel() for form in cut)
@@ -71,7 +71,7 @@ def test_a_unit_is_gone_once_nothing_reads_it(architecture: str, name: str, mode
     """Whatever the biases of what leads into it: columns of o or down that are zero are enough for the same answers."""
     setting = pruned(model, name, 0.5)
     leading_out = {role: form for role, form in setting.forms.items() if role.endswith((".o", ".down"))}
-    torch.testing.assert_close(logits(setting.module), plain(model, leading_out), rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(answered(setting.module), plain(model, leading_out), rtol=1e-4, atol=1e-4)
 
 
 @EVERY
@@ -158,7 +158,7 @@ def test_before_its_norm_a_layer_that_is_gone_is_the_identity(architecture: str,
     shorter: Any = copy.deepcopy(model.module)
     del shorter.model.layers[number]
     shorter.config.use_cache = False  # layers know by number where theirs is
-    torch.testing.assert_close(logits(setting.module), logits(shorter), rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(answered(setting.module), answered(shorter), rtol=1e-4, atol=1e-4)
 
 
 @EVERY
@@ -170,7 +170,7 @@ def test_the_packed_folder_has_the_foretold_size_and_the_same_answers(
     file = write_packed(tmp_path / "packed", model, setting.forms, setting.storage)
     again = load(tmp_path / "packed")
     assert file.stat().st_size == setting.bytes == base(again).bytes < base(model).bytes
-    torch.testing.assert_close(logits(again.module), logits(setting.module), rtol=1e-3, atol=1e-4)
+    torch.testing.assert_close(answered(again.module), answered(setting.module), rtol=1e-3, atol=1e-4)
     further = apply(again, "rtn:8")
     assert further.bytes < setting.bytes
     assert [role for role, form in further.forms.items() if not form.parameters_kept] == [
@@ -204,7 +204,7 @@ def test_rank_and_bits_meet_what_is_left(architecture: str, name: str, model: Mo
             small = pruned(model, name, 0.5).forms[role].inner.shape
             assert form.inner.rank == min(small) // 2
             assert form.inner.shape == small
-    torch.testing.assert_close(logits(setting.module), plain(model, setting.forms), rtol=1e-3, atol=1e-3)
+    torch.testing.assert_close(answered(setting.module), plain(model, setting.forms), rtol=1e-3, atol=1e-3)
 
 
 @pytest.mark.parametrize("architecture", ["llama", "t5"])
@@ -264,7 +264,7 @@ def test_on_what_was_compressed_before(
     for role, form in setting.forms.items():
         assert not form.dense()[again.form(role).dense() == 0].any()
         assert [part for part in form.modules() if isinstance(part, Sparse)] or before != "magnitude:0.5"
-    torch.testing.assert_close(logits(setting.module), plain(again, setting.forms), rtol=1e-3, atol=1e-4)
+    torch.testing.assert_close(answered(setting.module), plain(again, setting.forms), rtol=1e-3, atol=1e-4)
     file = write_packed(tmp_path / "twice", again, setting.forms, setting.storage)
     assert file.stat().st_size == setting.bytes <= first.bytes
     json.loads((tmp_path / "twice" / "parametrizations.json").read_text(encoding="utf-8"))

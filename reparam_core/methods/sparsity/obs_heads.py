@@ -12,15 +12,8 @@ from reparam_core.registry import register
 class OBSHeads(RemovingHeads, Rebuilding):
     """min ‖W_o X − W′_o X‖² over W′ without the columns of floor(fraction · count) heads, those of least loss alone.
 
-    Queries that share a key/value head go with it. All go at once, and what stays of o is solved together; the authors
-    remove one, update, and look again. No bias is added, as FLAP does: X is not centred, so the others make up for
-    what a head adds to every token, too.
+    Queries that share a key/value head go with it.
     """
 
     name: ClassVar[str] = "obs-heads"
     summary: ClassVar[str] = "removes attention heads, and the rest makes up"
-    formula: ClassVar[str] = (
-        r"s_u=\big(\operatorname{tr}W_u([H^{-1}]_{uu})^{-1}W_u^\top\big)^{1/2},"
-        r"\\ W'_k=W\,H_{:k}\,(H_{kk})^{-1}"
-    )
-    instant: ClassVar[bool] = False

@@ -10,17 +10,7 @@ from reparam_core.registry import register
 @register
 @dataclass(frozen=True)
 class OBSNeurons(RemovingNeurons, Rebuilding):
-    """min ‖W_down X − W′_down X‖² over W′ without the columns of floor(fraction · count) neurons, those of least loss alone.
-
-    All go at once, and what stays of down is solved together; the authors
-    remove one, update, and look again. No bias is added, as FLAP does: X is not centred, so the others make up for
-    what a neuron adds to every token, too.
-    """
+    """min ‖W_down X − W′_down X‖² over W′ without the columns of floor(fraction · count) neurons, those of least loss alone."""
 
     name: ClassVar[str] = "obs-neurons"
     summary: ClassVar[str] = "removes MLP neurons, and the rest makes up"
-    formula: ClassVar[str] = (
-        r"s_u=\big(\operatorname{tr}W_u([H^{-1}]_{uu})^{-1}W_u^\top\big)^{1/2},"
-        r"\\ W'_k=W\,H_{:k}\,(H_{kk})^{-1}"
-    )
-    instant: ClassVar[bool] = False
