@@ -8,6 +8,7 @@ from typing import Self
 import torch
 from torch import Tensor
 
+from reparam_core.parametrizations.around import Around
 from reparam_core.parametrizations.base import Layout, Leaf, Parametrization, Spec, unpack
 from reparam_core.parametrizations.statistics import Statistics
 from reparam_core.parametrizations.tokens import rounded_by_group
@@ -15,7 +16,7 @@ from reparam_core.parametrizations.tokens import rounded_by_group
 STEP_BITS, ZERO_BITS = 16, 8  # what a grid holds beside its codes
 
 
-class Cached(Parametrization):
+class Cached(Around):
     """Wx rounded to `bits`, every `group` neighbours of a token's answer on a grid of their own; W is the inner form's.
 
     That is what a cache would hold: keys before their rotation, and both before the module's bias, which are added when
@@ -45,9 +46,6 @@ class Cached(Parametrization):
         grids = -(-self.shape[0] // self.group)
         return (self.shape[0] * self.bits + grids * (STEP_BITS + ZERO_BITS)) / 8
 
-    def materialize(self, dtype: torch.dtype) -> None:
-        self.inner.materialize(dtype)
-
     def stored(self, storage: torch.dtype) -> Cached:
         return Cached(self.inner.stored(storage), self.bits, self.group)
 
@@ -64,14 +62,6 @@ class Cached(Parametrization):
     @property
     def layout(self) -> Layout:
         return self.inner.layout
-
-    @property
-    def parameters_kept(self) -> int:
-        return self.inner.parameters_kept
-
-    @property
-    def operations(self) -> int:
-        return self.inner.operations
 
     @property
     def kernel(self) -> str:

@@ -7,6 +7,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from reparam_core.parametrizations.around import Around
 from reparam_core.parametrizations.base import (
     Layout,
     Leaf,
@@ -24,7 +25,7 @@ from reparam_core.parametrizations.statistics import Statistics
 INDEX = torch.int32  # of a place that is named by its number
 
 
-class Sliced(Parametrization):
+class Sliced(Around):
     """inner (kept rows, kept columns) at those places of W (out, in), zeros elsewhere; None: all of them are kept.
 
     Only the smaller matrix is multiplied: the kept channels of x go in, its answers come out at their places. Where the
@@ -55,9 +56,6 @@ class Sliced(Parametrization):
         for dim, kept in enumerate((self.rows, self.columns)):
             whole = whole if kept is None else whole.index_select(dim, kept)
         return whole
-
-    def materialize(self, dtype: torch.dtype) -> None:
-        self.inner.materialize(dtype)
 
     def stored(self, storage: torch.dtype) -> Sliced:
         inner = self.inner.stored(storage)
@@ -96,14 +94,6 @@ class Sliced(Parametrization):
             for name, (kept, count) in self._places.items()
         }
         return places | nested_layout("inner", self.inner)
-
-    @property
-    def parameters_kept(self) -> int:
-        return self.inner.parameters_kept
-
-    @property
-    def operations(self) -> int:
-        return self.inner.operations
 
     @property
     def kernel(self) -> str:
