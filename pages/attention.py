@@ -11,7 +11,7 @@ from pages.components.attention_grid import attention_grid
 from pages.components.attention_panels import formulas, from_to, heads_table, numbers
 from pages.components.charts import chart, downloads
 from pages.components.controls import pick_model, pick_recipe
-from pages.components.errors import MARKS, show_error
+from pages.components.errors import literal, show_error
 from pages.components.history import KEPT, undo_and_redo
 from pages.components.live import ask, failed, live
 from pages.components.words import recipe_words
@@ -76,7 +76,7 @@ def pick_prompt(model: Model) -> str:
     if written.strip():
         st.session_state[last] = written
     else:
-        before = MARKS.sub(r"\\\1", quoted(st.session_state.get(last, default)))
+        before = literal(quoted(st.session_state.get(last, default)))
         st.caption(
             f":material/edit: **Nothing is written.** Write what the model shall read; until then it is {before}."
         )

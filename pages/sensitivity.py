@@ -11,10 +11,10 @@ from pages.components.address import read_address, say_misread
 from pages.components.calibration import amount_of, pick_calibration
 from pages.components.controls import pick_model, pick_sources, take_own_source
 from pages.components.errors import show_error
-from pages.components.history import AS_IS, KEPT, REWRITE, ROW, groups_of
+from pages.components.history import AS_IS, KEPT, REWRITE, ROW, groups_of, of_a_recipe
 from pages.components.live import ask, ask_score, failed, live
 from pages.components.matrix import pick_matrix
-from pages.components.sensitivity_views import View, charts, estimating, of_a_recipe, proposals, sentence
+from pages.components.sensitivity_views import View, charts, estimating, proposals, sentence
 from reparam_core import ReparamError
 from reparam_core.jobs import measured, sensed
 from reparam_core.jobs.sensitivity import LENGTH, SEQUENCES

@@ -41,3 +41,12 @@ def read(count: int = 6, length: int = 12, seed: int = 0) -> Sequences:
     """Random ids, so many that the last batch is smaller than the others."""
     ids = torch.randint(2, 96, (count, length), generator=torch.Generator().manual_seed(seed))
     return Sequences(ids, "random", f"seed {seed}", 0, None)
+
+
+def answered(module: Any, ids: torch.Tensor | None = None) -> torch.Tensor:
+    """The logits of these ids (rows, length), a decoder given the same ones where there is one."""
+    ids = torch.arange(2, 22).view(2, 10) if ids is None else ids
+    extra = {"decoder_input_ids": ids} if module.config.is_encoder_decoder else {}
+    with torch.no_grad():
+        logits: torch.Tensor = module(input_ids=ids, **extra).logits
+    return logits

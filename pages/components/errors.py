@@ -26,7 +26,12 @@ def error_words(error: ReparamError, remedies: Mapping[str, str] = REMEDIES) -> 
     The user's own texts are called by their titles, not by where they are kept.
     """
     line = f"{error.problem} {remedies.get(error.topic, error.remedy)}".strip()
-    return MARKS.sub(r"\\\1", NAMED.sub(lambda found: f"“{own_title(found[1] or found[2])}”", line))
+    return literal(NAMED.sub(lambda found: f"“{own_title(found[1] or found[2])}”", line))
+
+
+def literal(text: str) -> str:
+    """The text as markdown that shows it letter by letter."""
+    return MARKS.sub(r"\\\1", text)
 
 
 def show_error(error: ReparamError, remedies: Mapping[str, str] = REMEDIES) -> None:

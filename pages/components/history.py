@@ -39,14 +39,14 @@ HEARD = "heard"  # the key of the control that says what the browser knows of
 LONGEST = 100  # steps that are remembered
 
 
+def of_a_recipe(key: str) -> bool:
+    """Is it a control of what is done to the model? A recipe also names the text that this reads."""
+    return key in (*AXES, *OF_THE_WHOLE, TEXT) or key.startswith(tuple(f"{axis}_" for axis in AXES))
+
+
 def recipe_keys() -> list[str]:
-    """The keys of every control that the recipe is made of."""
-    prefixes = (CALIBRATION, *(f"{axis}_" for axis in AXES))
-    return [
-        str(key)
-        for key in st.session_state
-        if str(key) in (*AXES, *OF_THE_WHOLE, TEXT) or str(key).startswith(prefixes)
-    ]
+    """The keys of every control that the recipe is made of: what is done, and what text that reads."""
+    return [key for key in map(str, st.session_state) if of_a_recipe(key) or key.startswith(CALIBRATION)]
 
 
 def remember() -> None:

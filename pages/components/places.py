@@ -13,8 +13,8 @@ KINDS = {
     "Embedding": ("embedding and head", "{embedding,head}"),
     "Everything": ("every matrix", "*"),
 }
-# What follows a layer's number, for the kinds of which only some layers can be meant.
 MOST_NAMED = 3  # roles of a list that a sentence tells
+# What follows a layer's number, for the kinds of which only some layers can be meant.
 IN_BLOCKS = {"Q/K/V": "*.{q,k,v}", "Attention": "{attention,cross}.*", "MLP": "mlp.*", "Blocks": "*"}
 
 
@@ -56,6 +56,6 @@ def where_words(where: str | None) -> str:
     place = place_of(where)
     if place is not None:
         return place.words
-    named = str(where).split(",")
-    listed = str(where).startswith("{") and str(where).count("{") == 1 and str(where).endswith("}")
-    return f"{len(named)} matrices" if listed and len(named) > MOST_NAMED else str(where)
+    listed = re.fullmatch(r"\{([^{}]+)\}", where or "")
+    count = len(listed[1].split(",")) if listed else 1
+    return f"{count} matrices" if count > MOST_NAMED else str(where)

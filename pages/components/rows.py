@@ -6,6 +6,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
+from operator import attrgetter
 from typing import Any, Literal
 
 from pages.components.calibration import calibration_note
@@ -38,6 +39,8 @@ UNTOUCHED_AT = {
     "threshold": 0.0,
 }  # positions that leave a matrix as it is: the base ends those curves
 SWEPT = {axis: Recipe.parse({"rules": [{axis: steps[0]}]}) for axis, steps in STEPS.items()}
+
+OF_THE_WHOLE = attrgetter("storage", "transform", "cache")  # what a recipe says of no single matrix
 
 
 @dataclass(frozen=True)
@@ -144,11 +147,7 @@ def position_of(recipe: str, family: Family) -> float | None:
     """Where a setting stands on that curve; None where it is not of it."""
     parsed = _parsed(recipe)
     steps = _steps(parsed)
-    if not steps and (parsed.storage, parsed.transform, parsed.cache) == (
-        family.storage,
-        family.transform,
-        family.cache,
-    ):
+    if not steps and OF_THE_WHOLE(parsed) == OF_THE_WHOLE(family):
         return UNTOUCHED_AT.get(family.field)
     return _position(steps[0][1], family.field) if len(steps) == 1 and _family(*steps[0], parsed) == family else None
 

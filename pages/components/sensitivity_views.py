@@ -10,7 +10,7 @@ import plotly.graph_objects as go
 import streamlit as st
 
 from pages.components.charts import chart, live_chart
-from pages.components.history import OF_THE_WHOLE, TEXT, load_recipe
+from pages.components.history import load_recipe, of_a_recipe
 from pages.components.matrix import matrix_clicked
 from pages.components.units import unit_of
 from pages.components.words import source_words
@@ -20,7 +20,6 @@ from reparam_core.measure.sensitivity import Part, agreement, everywhere, of_eac
 from reparam_core.measure.spectra import layered
 from reparam_core.models import Model
 from reparam_core.recipes import Calibration, Step
-from reparam_core.registry import AXES
 
 EVERYWHERE, PROTECTED, SPLIT = "The same everywhere", "Protect the worst", "Split the budget by loss"
 
@@ -249,11 +248,6 @@ def proposals(view: View) -> None:
                       width="stretch", help=HELP[name])  # fmt: skip
     if st.session_state.pop("taken", False):
         st.switch_page("pages/trade_offs.py", query_params={})
-
-
-def of_a_recipe(key: str) -> bool:
-    """Is it one of the controls that a recipe is made of, which other pages have?"""
-    return key in (*AXES, *OF_THE_WHOLE, TEXT) or key.startswith(tuple(f"{axis}_" for axis in AXES))
 
 
 def _take(recipe: str) -> None:

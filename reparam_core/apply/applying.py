@@ -89,8 +89,7 @@ def applying(
 def _forms(work: Work, recipe: Recipe, plan: Plan, read: Sequences | None, dtype: torch.dtype) -> Making:
     """The changed matrices; from the store where a setting that takes long was made before."""
     slow = any(not type(step.method).instant or step.statistics == "sequential" for step in _steps(plan))
-    weights_alone = recipe.model_copy(update={"cache": None}).as_json()
-    name = key(forms=work.model.sha256, recipe=weights_alone, calibration=read and read.provenance()) if slow else None
+    name = _name_of_forms(work, recipe, read) if slow else None
     found = kept(name) if name else None
     if found is None:
         asked = [role for role, steps in plan.items() if any(_reads(step, "one-shot") for step in steps.values())]
@@ -107,6 +106,12 @@ def _forms(work: Work, recipe: Recipe, plan: Plan, read: Sequences | None, dtype
     for form in found.values():
         form.materialize(dtype)
     return found
+
+
+def _name_of_forms(work: Work, recipe: Recipe, read: Sequences | None) -> str:
+    """The key of what the rules make, whatever becomes of keys and values behind them."""
+    weights_alone = recipe.model_copy(update={"cache": None}).as_json()
+    return key(forms=work.model.sha256, recipe=weights_alone, calibration=read and read.provenance())
 
 
 def _at_once(work: Work, plan: Plan, dtype: torch.dtype) -> Making:

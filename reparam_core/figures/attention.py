@@ -17,7 +17,7 @@ from PIL import Image
 from plotly.colors import sample_colorscale
 from torch import Tensor
 
-from reparam_core.figures.theme import INK, RING, room_for, styled
+from reparam_core.figures.theme import INK, RING, room_for, styled, with_sign
 from reparam_core.measure.attention import HeadChange, View, colour_limit, habit, is_causal, signed_root
 
 SEQUENTIAL = "Viridis"
@@ -209,8 +209,8 @@ def _colour_bar(limit: float, signed: bool) -> dict[str, Any]:
 
 
 def _signed(value: float) -> str:
-    """Two digits with a sign, and a minus as it is printed, not as it is typed."""
-    return f"{value:+.2g}".replace("-", "−")
+    """Two digits with a sign."""
+    return with_sign(value, f"{abs(value):.2g}")
 
 
 def strip(values: Tensor, quantity: str, unit: str, selected: tuple[int, int], provenance: str,

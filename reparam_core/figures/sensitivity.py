@@ -22,6 +22,7 @@ from reparam_core.figures.theme import (
     spoken,
     spoken_ticks,
     styled,
+    with_sign,
 )
 
 TITLE_ROOM = 22  # pixels of an axis's upright title
@@ -35,7 +36,7 @@ def nats(value: float) -> str:
     if size == 0:
         return "0"
     told = powered(size, 1) if size < 1e-3 or size >= 1e5 else f"{size:.2g}" if size < 100 else f"{size:,.0f}"
-    return f"{'−' if value < 0 else '+'}{told}"
+    return with_sign(value, told)
 
 
 def added_loss(unit: str) -> str:

@@ -25,6 +25,7 @@ from reparam_core.figures.theme import (
     spoken,
     spoken_ticks,
     styled,
+    with_sign,
 )
 
 NOTHING = 1e-6  # times σ₁: below it a singular value is rounding
@@ -247,7 +248,7 @@ def _told(ratio: bool, difference: bool) -> Callable[[float], str]:
     def told(value: float) -> str:
         size = form.format(abs(value))
         moved = difference and float(size) != 0
-        return f"{('−' if value < 0 else '+') if moved else ''}{size}"
+        return with_sign(value, size) if moved else size
 
     return told
 

@@ -189,6 +189,11 @@ def spoken(value: float) -> str:
     return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
 
 
+def with_sign(value: float, size: str) -> str:
+    """A size in words with the sign of the value, a minus as it is printed, not as it is typed."""
+    return f"{'−' if value < 0 else '+'}{size}"
+
+
 def powered(value: float, digits: int) -> str:
     """A large number with a power of ten: `9.96·10⁵`, `10⁶`; without end `∞`."""
     if math.isinf(value):

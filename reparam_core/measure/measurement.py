@@ -12,7 +12,7 @@ from typing import Any
 import psutil
 import torch
 
-from reparam_core.apply import Progress, Setting, apply, base, cache_bytes, calibration_of
+from reparam_core.apply import Progress, Setting, apply, base, cache_bytes, cached_roles, calibration_of
 from reparam_core.data import Sequences, is_labelled, refuse_overlap
 from reparam_core.errors import ReparamError
 from reparam_core.measure.evaluation import ANSWERS, DEFAULT_SOURCES, RUNNING, Evaluation, default_source, evaluation
@@ -173,7 +173,7 @@ def _notes(
         "decode_ms_per_token, decode: only a causal model writes token by token":
             timed_at_all and setting.model.objective != "causal",
         "cache_bytes_per_token, cache_bytes_per_token_base: no text is written token by token, so no keys and values are kept":
-            cache_bytes(setting) is None,
+            not cached_roles(setting.model),
         "accuracy_ci95, delta_ci95: fewer than 16 answers": any(not one["accuracy_ci95"] for one in reports.values()),
         f"tasks, accuracy: none for a {setting.model.objective} model, or not asked for": not reports,
     }  # fmt: skip

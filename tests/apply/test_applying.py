@@ -17,7 +17,7 @@ from reparam_core.recipes import Recipe
 from reparam_core.registry import AXES, methods
 from reparam_core.roles import layer_of
 from tests.methods.leaves import width
-from tests.tiny import read, saved
+from tests.tiny import answered, read, saved
 
 pytestmark = pytest.mark.usefixtures("own_store")
 
@@ -45,14 +45,6 @@ def llama(folder: Path) -> Model:
     return load(folder / "llama")
 
 
-def answer(module: Any) -> torch.Tensor:
-    ids = torch.arange(2, 22).view(2, 10)
-    extra = {"decoder_input_ids": ids} if module.config.is_encoder_decoder else {}
-    with torch.no_grad():
-        logits: torch.Tensor = module(input_ids=ids, **extra).logits
-    return logits
-
-
 def rules(*given: dict[str, Any], **more: Any) -> str:
     return json.dumps({"rules": list(given), **more})
 
@@ -61,16 +53,16 @@ def rules(*given: dict[str, Any], **more: Any) -> str:
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_no_method_writes_to_the_base(name: str, dtype: torch.dtype, model: Model) -> None:
     before = {key: value.clone() for key, value in model.module.state_dict().items()}
-    expected = answer(model.module_in(dtype)).clone()
+    expected = answered(model.module_in(dtype)).clone()
     kind = methods()[name]
     own = {"bits": width(name, 4)} if kind.axis == "bits" else SETTINGS[kind.axis]
     rule = {kind.axis: {"method": name} | own} | ({} if kind.needs else {"where": "*"})
     setting = apply(model, rules(rule), dtype=dtype, calibration=read())
     covered = {role for role, one in model.matrices.items() if one.compressed_by_default or not kind.needs}
     assert set(setting.forms) == {role for role in covered if kind().block(role) is not None}
-    assert not torch.equal(answer(setting.module), expected)
+    assert not torch.equal(answered(setting.module), expected)
     assert all(torch.equal(before[key], value) for key, value in model.module.state_dict().items())
-    assert torch.equal(answer(model.module_in(dtype)), expected)
+    assert torch.equal(answered(model.module_in(dtype)), expected)
 
 
 def test_what_is_not_named_is_the_bases_own_memory(llama: Model) -> None:
@@ -156,7 +148,7 @@ def test_a_tied_matrix_is_one(llama: Model) -> None:
     untied: Any = copy.deepcopy(llama.module)
     untied.lm_head.weight = torch.nn.Parameter(form.dense())
     untied.model.embed_tokens.weight = torch.nn.Parameter(form.dense())
-    torch.testing.assert_close(answer(setting.module), answer(untied), rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(answered(setting.module), answered(untied), rtol=1e-5, atol=1e-5)
 
 
 @pytest.mark.parametrize(
@@ -166,8 +158,8 @@ def test_the_module_computes_with_the_forms_that_are_stored(recipe: str, model: 
     """Each form's dense matrix put into a plain copy of the model gives the same answers."""
     setting = apply(model, recipe)
     plain = model.clone({role: Dense(form.dense()) for role, form in setting.forms.items()})
-    scale = float(answer(plain).abs().max())
-    torch.testing.assert_close(answer(setting.module), answer(plain), rtol=1e-3, atol=1e-4 * scale)
+    scale = float(answered(plain).abs().max())
+    torch.testing.assert_close(answered(setting.module), answered(plain), rtol=1e-3, atol=1e-4 * scale)
 
 
 @pytest.mark.parametrize("storage", ["bfloat16", "float32"])

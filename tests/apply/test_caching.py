@@ -2,12 +2,10 @@
 
 import json
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from torch import nn
 
 from reparam_core import ReparamError, apply, load
 from reparam_core.apply.caching import cache_bytes, cached_roles
@@ -16,7 +14,7 @@ from reparam_core.models import Model, write_packed
 from reparam_core.models.model import structural_clone
 from reparam_core.parametrizations import Cached, Quantized
 from reparam_core.recipes import Recipe
-from tests.tiny import saved
+from tests.tiny import answered, saved
 
 pytestmark = pytest.mark.usefixtures("own_store")
 
@@ -31,13 +29,6 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def llama(folder: Path) -> Model:
     return load(folder / "llama")
-
-
-def logits(module: nn.Module, ids: torch.Tensor, **more: Any) -> torch.Tensor:
-    extra = {"decoder_input_ids": ids} if getattr(module.config, "is_encoder_decoder", False) else {}
-    with torch.no_grad():
-        found: torch.Tensor = module(input_ids=ids, **extra, **more).logits
-    return found
 
 
 IDS = torch.arange(2, 34).view(2, 16)
@@ -64,8 +55,8 @@ def test_it_is_what_rounding_keys_and_values_by_hand_gives(llama: Model, group: 
         if name.endswith(("k_proj", "v_proj")):
             module.register_forward_hook(lambda _module, _given, y: rounded(y, 3, group))
     found = apply(llama, f"cache:3g{group}")
-    torch.testing.assert_close(logits(found.module, IDS), logits(by_hand, IDS), rtol=1e-4, atol=1e-4)
-    assert (logits(found.module, IDS) - logits(llama.module, IDS)).abs().max() > 1e-3
+    torch.testing.assert_close(answered(found.module, IDS), answered(by_hand, IDS), rtol=1e-4, atol=1e-4)
+    assert (answered(found.module, IDS) - answered(llama.module, IDS)).abs().max() > 1e-3
 
 
 def test_tokens_one_after_the_other_read_the_same_cache(llama: Model) -> None:
@@ -76,18 +67,18 @@ def test_tokens_one_after_the_other_read_the_same_cache(llama: Model) -> None:
             answer = module(input_ids=IDS[:, place : place + 1], past_key_values=past, use_cache=True)
         past = answer.past_key_values
         found.append(answer.logits)
-    torch.testing.assert_close(torch.cat(found, 1), logits(module, IDS), rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(torch.cat(found, 1), answered(module, IDS), rtol=1e-4, atol=1e-4)
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_more_bits_lose_less_and_weights_stay_as_they_are(folder: Path, name: str) -> None:
     model = load(folder / name)
-    before, lost = logits(model.module, IDS), []
+    before, lost = answered(model.module, IDS), []
     for bits in (2, 4, 8):
         setting = apply(model, f"cache:{bits}g8")
         assert setting.forms.keys() == set(cached_roles(model))
         assert all(torch.equal(form.dense(), model.weight(role)) for role, form in setting.forms.items())
-        lost.append(float((logits(setting.module, IDS) - before).norm() / before.norm()))
+        lost.append(float((answered(setting.module, IDS) - before).norm() / before.norm()))
     assert lost[0] > lost[1] > lost[2] > 0
     assert lost[2] < 0.01
 
@@ -120,7 +111,7 @@ def test_it_comes_after_the_weights_and_is_packed_with_them(llama: Model, tmp_pa
     file = write_packed(tmp_path / "packed", llama, setting.forms, setting.storage)
     assert file.stat().st_size == setting.bytes
     again = load(tmp_path / "packed")
-    assert torch.equal(logits(again.module, IDS), logits(setting.module, IDS))
+    assert torch.equal(answered(again.module, IDS), answered(setting.module, IDS))
     finer = apply(again, "cache:8g8").forms["layers.0.attention.k"]
     assert isinstance(finer, Cached)
     assert (finer.bits, type(finer.inner)) == (8, Quantized)  # it is told anew, not told twice

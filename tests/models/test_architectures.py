@@ -10,6 +10,7 @@ import transformers as t
 from reparam_core.apply import apply, base
 from reparam_core.models import load, packed_bytes, write_packed
 from reparam_core.models.model import Model
+from tests.tiny import answered
 
 SMALL: dict[str, Any] = {"vocab_size": 96, "hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2,
                          "num_attention_heads": 4, "max_position_embeddings": 64}  # fmt: skip
@@ -46,13 +47,6 @@ def saved(tmp_path: Path, name: str) -> Model:
     return load(tmp_path / name)
 
 
-def logits(module: torch.nn.Module) -> torch.Tensor:
-    ids = torch.arange(2, 22).view(2, 10)
-    extra = {"decoder_input_ids": ids} if module.config.is_encoder_decoder else {}
-    with torch.no_grad():
-        return module(input_ids=ids, **extra).logits
-
-
 @EVERY
 def test_every_matrix_of_the_blocks_has_its_role(name: str, saved: Model) -> None:
     blocks = [role for role, one in saved.matrices.items() if one.compressed_by_default]
@@ -66,9 +60,9 @@ def test_every_matrix_of_the_blocks_has_its_role(name: str, saved: Model) -> Non
 
 @EVERY
 def test_its_own_dense_form_changes_no_answer(name: str, saved: Model) -> None:
-    expected = logits(saved.module)
+    expected = answered(saved.module)
     for role in saved.matrices:
-        answer = logits(saved.clone({role: saved.form(role).stored(torch.float16)}))
+        answer = answered(saved.clone({role: saved.form(role).stored(torch.float16)}))
         if name in FUSED:
             torch.testing.assert_close(answer, expected, rtol=1e-5, atol=1e-5)
         else:
@@ -82,6 +76,6 @@ def test_packed_folder_has_the_foretold_size_and_the_same_answers(name: str, sav
     file = write_packed(tmp_path / "packed", saved, setting.forms, setting.storage)
     assert file.stat().st_size == packed_bytes(saved, setting.forms, setting.storage) == setting.bytes
     again = load(tmp_path / "packed")
-    torch.testing.assert_close(logits(again.module), logits(setting.module), rtol=1e-3, atol=1e-4)
+    torch.testing.assert_close(answered(again.module), answered(setting.module), rtol=1e-3, atol=1e-4)
     assert base(again).bytes == setting.bytes
     assert all(torch.equal(before[key], value) for key, value in saved.module.state_dict().items())

@@ -6,7 +6,6 @@ import pytest
 from streamlit.testing.v1 import AppTest
 
 from reparam_core.data import keep_own
-from reparam_core.recipes import Recipe
 from tests.pages.conftest import Open, sentence, settled, titles
 
 APP = Path(__file__).resolve().parents[2] / "app.py"
@@ -17,9 +16,8 @@ def misread(page: AppTest) -> str:
 
 
 @pytest.fixture
-def app(monkeypatch: pytest.MonkeyPatch) -> AppTest:
+def app() -> AppTest:
     """The whole dashboard, as a link to its first page opens it."""
-    monkeypatch.setattr("reparam_core.search.curve_recipes", lambda *_: [Recipe.parse("rtn:8g64").canonical])
     return AppTest.from_file(str(APP), default_timeout=120)
 
 
