@@ -24,7 +24,7 @@ from reparam_core.recipes import Calibration, Recipe, Step
 from reparam_core.registry import AXES, methods
 
 MEANING = (
-    r"Each cell: the loss that compressing this one matrix adds, in nats a token (a classifier's: a sentence). The estimate is "
+    r"Each cell: the loss that compressing this one matrix adds, in nats an answer (a token; a classifier's: a sentence). The estimate is "
     r"$\tfrac12\sum_o\frac{F_o}{\operatorname{tr}G}\,\delta_o G\,\delta_o^\top$ with the change $\delta_o$ of row $o$, the Gram "
     r"matrix $G$ of its inputs and the Fisher information $F_o$ of the row, from one backward pass a sequence: "
     f"{SEQUENCES} sequences of {LENGTH} tokens of the calibration text at most, as a pass is dear; the rest is for calibrated methods. "

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from reparam_core.data import Sequences
+from reparam_core.data import IGNORED, Sequences
 from reparam_core.errors import ReparamError
 from reparam_core.models import Model
 from reparam_core.models.model import logits_of, structural_clone
@@ -20,7 +20,6 @@ from reparam_core.statistics import given_to
 from reparam_core.store import key, store
 
 HIDDEN_EVERY = 7  # positions, of which a masked model is asked for one: about the share it learned with
-IGNORED = -100
 Gathering = Generator[tuple[float, str], None, dict[str, Statistics]]
 
 
@@ -86,6 +85,11 @@ def loss(model: Model, module: nn.Module, ids: Tensor) -> Tensor:
     return {"causal": _next, "seq2seq": _written, "masked": _hidden, "classification": _own, "encoder": _drawn}[
         model.objective
     ](model, module, ids)
+
+
+def answers(model: Model, length: int) -> int:
+    """Over how many of its answers the mean loss of one sequence of that many tokens is taken."""
+    return {"masked": max(1, length // HIDDEN_EVERY), "classification": 1}.get(model.objective, length)
 
 
 def _answers(model: Model, module: nn.Module, ids: Tensor) -> Tensor:

@@ -9,6 +9,8 @@ import streamlit as st
 from streamlit.runtime.scriptrunner import get_script_run_ctx
 from streamlit.runtime.state.common import WidgetMetadata
 
+from reparam_core.errors import MOST_QUOTED, shortened
+
 UNBOUND = ("pinned", "role")  # pages put these into the address themselves, as no single control holds them
 
 
@@ -47,14 +49,21 @@ def misread(drawn: bool = True) -> list[str]:
     """After the controls are drawn: what was not understood and what stands in its place, until that is changed."""
     _judge()
     if drawn:
+        first = st.session_state.get("drawn_page") != _page()
         st.session_state["drawn_page"] = _page()
         _dismiss()
+        if first:
+            _complete()
     found: dict[str, tuple[list[str], Any]] = st.session_state["misread"]
     for key in [one for one, (_, value) in found.items() if st.session_state.get(one) != value]:
         del found[key]
     unknown: dict[str, list[str]] = st.session_state.setdefault("unknown", {})
-    return [*(f"{key}={','.join(said)} ({_told(key, value)} is used)" for key, (said, value) in found.items()),
-            *(f"{key}={','.join(said)} (no control here takes it)" for key, said in unknown.items())]  # fmt: skip
+    return [*(f"{_repeated(key, said)} ({shortened(_told(key, value), MOST_QUOTED)} is used)" for key, (said, value) in found.items()),
+            *(f"{_repeated(key, said)} (no control here takes it)" for key, said in unknown.items())]  # fmt: skip
+
+
+def _repeated(key: str, said: list[str]) -> str:
+    return f"{shortened(key, MOST_QUOTED)}={shortened(','.join(said), MOST_QUOTED)}"
 
 
 def say_misread(drawn: bool = True) -> None:
@@ -100,6 +109,19 @@ def _dismiss() -> None:
     if _page() == st.session_state["landing"]:
         unknown = st.session_state.setdefault("unknown", {})
         unknown |= {key: given.pop(key) for key in strange if unheard.pop(key, None)}
+
+
+def _complete() -> None:
+    """What controls of this page were set to before they were first drawn: Streamlit writes only what is set later."""
+    context = get_script_run_ctx()
+    if context is None:
+        return
+    with context.session_state.query_params() as known:
+        missing = [key for key in known._bindings_by_param if not known.has_param(key) and key in st.session_state]
+        for key in missing:
+            control, value = _control(key), st.session_state[key]
+            if control is not None and value != control.deserializer(None):
+                known.set_corrected_value(key, control.serializer(value), control.value_type)
 
 
 def _taken(key: str) -> bool:

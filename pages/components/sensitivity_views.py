@@ -10,7 +10,7 @@ import plotly.graph_objects as go
 import streamlit as st
 
 from pages.components.charts import chart, live_chart
-from pages.components.history import load_recipe, of_a_recipe
+from pages.components.history import load_recipe, of_a_recipe, remember
 from pages.components.matrix import matrix_clicked
 from pages.components.units import unit_of
 from pages.components.words import source_words
@@ -252,6 +252,8 @@ def proposals(view: View) -> None:
 
 def _take(recipe: str) -> None:
     """The recipe counts from now on, and no longer what a link said of one."""
+    if not st.session_state.get("history"):
+        remember()  # so that there is something to go back to where no page had a recipe before
     load_recipe(recipe)
     for said in (st.session_state["address"], st.session_state["unheard"]):
         for key in filter(of_a_recipe, list(said)):

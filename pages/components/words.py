@@ -28,6 +28,7 @@ SOURCE_WORDS = {
     "dates": "written dates",
     "mixture": "the mixture",
     "addresses-train": "training addresses",
+    "dates-train": "training dates",
 }
 
 
@@ -39,6 +40,7 @@ SOURCE_TITLES = {  # in a menu, where the titles of tables, which are questions,
     "state-capitals": "State capitals",
     "dates": "Written dates",
     "addresses-train": "Training addresses",
+    "dates-train": "Training dates",
     "mixture": "A mixture of texts",
 }
 
@@ -67,7 +69,7 @@ def recipe_words(recipe: str) -> str:
     told = [f"{one.short()} first" for one in parsed.transform]
     for rule in parsed.rules:
         told += [f"{where_words(rule.where)} at {step.setting.told()} ({_method_words(step, parsed.calibration)})"
-                 for step in rule.steps.values() if step]  # fmt: skip
+                 if step else f"{where_words(rule.where)} with {axis} untouched" for axis, step in rule.steps.items()]  # fmt: skip
     if parsed.cache is not None:
         told.append(f"keys and values at {parsed.cache.bits} bits in groups of {parsed.cache.group}")
     return "with " + " and ".join(told) if told else "untouched"

@@ -19,6 +19,7 @@ from reparam_core.errors import ReparamError, quoted
 MOST_CHARACTERS = 6  # of a token, as a first guess
 MARGIN = 256  # tokens before a cut that are not relied on
 REMEMBERED = 32  # texts
+IGNORED = -100  # a target that is not scored, as torch has it
 UNLIMITED = 10**9  # tokens: what tokenizers write that know no limit is above it
 _tokenized: OrderedDict[tuple[str, str], tuple[list[int], bool]] = OrderedDict()
 

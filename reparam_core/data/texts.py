@@ -72,12 +72,21 @@ def _mixture() -> str:
     return "\n\n".join(parts)
 
 
+def _dates() -> str:
+    """For calibration of a model that reads dates: as they are written, one a line."""
+    with open(DATA / "dates.csv", encoding="utf-8", newline="") as lines:
+        dates = [row["text"] for row in csv.DictReader(lines) if row["split"] == "train"]
+    random.Random(0).shuffle(dates)
+    return "\n".join(dates)
+
+
 ENTRIES = {
     "addresses": Entry("Presidential addresses", lambda: _addresses("held_out")),
     "moby-dick": Entry("Moby Dick, a novel", _novel),
     "reviews": Entry("Film reviews", _reviews),
     "mixture": Entry("A mixture for calibration", _mixture),
     "addresses-train": Entry("Addresses of the training split", lambda: _addresses("train")),
+    "dates-train": Entry("Written dates of the training split", _dates),
 }
 
 

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, field, replace
 
 from reparam_core.apply import applying, base
 from reparam_core.data import Sequences, calibration, refuse_overlap
-from reparam_core.gradients import with_gradients
+from reparam_core.gradients import answers, with_gradients
 from reparam_core.jobs.exploring import asked_of, exploring_dtype
 from reparam_core.jobs.stepping import last_of, stepping
 from reparam_core.measure.sensitivity import Behind, Part, alone, everywhere, positions, second_order
@@ -95,10 +95,11 @@ def _estimated(
     known = yield from _statistics(model, read, so_far)
     setting = yield from stepping(applying(model, recipe), lambda share, what: replace(so_far, doing=what))
     parts: dict[str, Part] = {}
+    count = len(read.ids), answers(model, read.ids.shape[1])
     for role, form in setting.forms.items():
         if role in known and known[role].fisher is not None:
             change = form.dense().float() - model.weight(role).float()
-            parts[role] = Part(second_order(change, known[role], len(read.ids)), form.nbytes)
+            parts[role] = Part(second_order(change, known[role], *count), form.nbytes)
             yield replace(so_far, doing=f"Estimating {role}")
     return parts
 

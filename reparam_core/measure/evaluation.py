@@ -12,6 +12,7 @@ from torch import Tensor
 
 from reparam_core.data import (
     ENTRIES,
+    IGNORED,
     MOST_CHOICES,
     TABLES,
     Row,
@@ -27,7 +28,6 @@ from reparam_core.models import Model
 from reparam_core.store import key
 
 T = TypeVar("T")
-IGNORED = -100  # a target that is not scored, as torch has it
 MASKED_SHARE = 0.15  # Devlin et al. 2019
 TOKENS = 512  # that are read at a time of a labelled table, padding counted: what a moved control may have to wait for
 ANSWERS = 1500  # rows of the user's own table, at most

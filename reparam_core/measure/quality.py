@@ -15,7 +15,8 @@ import torch
 from torch import Tensor, nn
 
 from reparam_core.apply import Setting, base
-from reparam_core.measure.evaluation import IGNORED, Evaluation, Probe
+from reparam_core.data import IGNORED
+from reparam_core.measure.evaluation import Evaluation, Probe
 from reparam_core.models.model import logits_of
 from reparam_core.store import key, store
 

@@ -44,12 +44,13 @@ class Part:
     bytes: int
 
 
-def second_order(change: Tensor, statistics: Statistics, sequences: int) -> float:
-    """½ Σ_o (F_o / tr G) δ_o G δ_oᵀ: the loss that a change of the matrix's rows adds, in nats a token.
+def second_order(change: Tensor, statistics: Statistics, sequences: int, answers: int) -> float:
+    """½ Σ_o (F_o / tr G) δ_o G δ_oᵀ: the loss that a change of the matrix's rows adds, in nats an answer.
 
-    K-FAC's independence of inputs and gradients (Martens and Grosse, 2015): a token's part of row o's Hessian is
-    E[d_o²] E[x xᵀ]. A sequence's mean gradient of the row sums its tokens' parts, so that over S sequences of T tokens
-    F_o = Σ_s ‖g_so‖² is about S E[d_o²] tr(E[x xᵀ]) / T where the tokens' gradients are independent.
+    K-FAC's independence of inputs and gradients (Martens and Grosse, 2015): an answer's part of row o's Hessian is
+    E[d_o²] E[x xᵀ]. A sequence's loss is the mean over its answers: a language model gives one a token, a classifier one
+    in all. So over S sequences of A answers F_o = Σ_s ‖g_so‖² is about S E[d_o²] tr(E[x xᵀ]) / A where the answers'
+    gradients are independent.
     """
     assert statistics.fisher is not None
     gram = statistics.gram.float()
@@ -57,8 +58,7 @@ def second_order(change: Tensor, statistics: Statistics, sequences: int) -> floa
     if energy <= 0:
         return 0.0
     rows = ((change @ gram) * change).sum(1, dtype=torch.float64)
-    length = statistics.count / sequences
-    return float(0.5 * length / sequences * (statistics.fisher.double() * rows).sum() / energy)
+    return float(0.5 * answers / sequences * (statistics.fisher.double() * rows).sum() / energy)
 
 
 def suited(kind: type[Method]) -> bool:

@@ -43,4 +43,5 @@ def test_a_matrix_is_picked_and_its_recipe_goes_to_trade_offs(address: str, page
     again.close()
     page.locator("[class*=st-key-take-Protect]").get_by_role("button", name="To Trade-offs").click()
     page.wait_for_selector("h4:has-text('takes')")
+    page.wait_for_url("**recipe=*")  # so that the link is of this setting
     page.get_by_text("A recipe from text is in force").wait_for()  # no slider says which matrices are protected

@@ -8,9 +8,9 @@ import torch
 import transformers
 
 from reparam_core import load
-from reparam_core.data import table, text
+from reparam_core.data import IGNORED, table, text
 from reparam_core.errors import ReparamError
-from reparam_core.measure.evaluation import IGNORED, TOKENS, asked, default_source, evaluation
+from reparam_core.measure.evaluation import TOKENS, asked, default_source, evaluation
 from reparam_core.models import Model
 
 
@@ -149,7 +149,7 @@ def test_a_table_that_is_cut_says_so(decoder: Model) -> None:
         (
             "embedded-encoder-pretrained",
             "nowhere",
-            "no text 'nowhere'. Known: addresses, .*, addresses-train; or a file",
+            "no text 'nowhere'. Known: addresses, .*, dates-train; or a file",
         ),
         ("embedded-seq2seq", "addresses", "running text, which a seq2seq model"),
         ("embedded-encoder-pretrained", "movie-reviews", "labelled table, which a masked model"),

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from reparam_core import apply, load
 from reparam_core.apply import Returning
-from reparam_core.gradients import with_gradients
+from reparam_core.gradients import answers, with_gradients
 from reparam_core.measure.evaluation import evaluation
 from reparam_core.measure.quality import quality
 from reparam_core.measure.sensitivity import (
@@ -98,10 +98,10 @@ def test_the_estimate_is_its_formula() -> None:
     draw = torch.Generator().manual_seed(0)
     inputs, change = (torch.randn(shape, generator=draw) for shape in ((30, 5), (4, 5)))
     fisher = torch.rand(4, generator=draw)
-    found = second_order(change, Statistics(30, inputs.T @ inputs, inputs.abs().amax(0), "", fisher=fisher), 3)
+    found = second_order(change, Statistics(30, inputs.T @ inputs, inputs.abs().amax(0), "", fisher=fisher), 3, 10)
     told = sum(float(fisher[o]) * float(((inputs @ change[o]) ** 2).sum()) for o in range(4))
-    assert found == pytest.approx(0.5 * (30 / 3) / 3 * told / float((inputs**2).sum()), rel=1e-5)
-    assert second_order(change, Statistics(30, torch.zeros(5, 5), torch.zeros(5), "", fisher=fisher), 3) == 0
+    assert found == pytest.approx(0.5 * 10 / 3 * told / float((inputs**2).sum()), rel=1e-5)
+    assert second_order(change, Statistics(30, torch.zeros(5, 5), torch.zeros(5), "", fisher=fisher), 3, 10) == 0
 
 
 def linear(rows: Tensor, weight: Tensor) -> Tensor:
@@ -127,7 +127,7 @@ def test_of_independent_tokens_it_is_the_loss_of_a_small_change() -> None:
     change[2] = 0.1 * torch.randn(width, generator=draw)
     after = (rows @ (weight + change).T).log_softmax(-1)
     exact = float((probabilities.flatten(0, 1) * ((rows @ weight.T).log_softmax(-1) - after)).sum(-1).mean())
-    assert second_order(change, statistics, sequences) == pytest.approx(exact, rel=0.3)
+    assert second_order(change, statistics, sequences, length) == pytest.approx(exact, rel=0.3)
 
 
 @pytest.mark.parametrize("axis", POSITIONS)
@@ -224,7 +224,7 @@ def test_estimates_order_the_cells_of_a_model(decoder: Model) -> None:
     estimated, found = dict[str, float](), dict[str, float]()
     for role, form in whole.forms.items():
         change = form.dense() - decoder.weight(role)
-        estimated[role] = second_order(change, known[role], len(text.ids))
+        estimated[role] = second_order(change, known[role], len(text.ids), answers(decoder, 256))
         one = list(behind.steps(apply(decoder, alone(USUAL, role, step("bits", method="rtn", bits=2, group=64)))))[-1]
         found[role] = one.nll - one.base_nll
     agreed = agreement(estimated, found)

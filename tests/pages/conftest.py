@@ -1,8 +1,8 @@
 """A page run without a browser, on the embedded decoder, with a store of its own."""
 
 import json
-from collections.abc import Callable, Iterator
-from functools import cache
+from collections.abc import Callable, Iterator, Sequence
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +12,12 @@ from streamlit.testing.v1 import AppTest
 
 from reparam_core.jobs import exploring
 from reparam_core.measure import tasks
+from reparam_core.measure.latency import latency_steps
 from reparam_core.recipes import Recipe
 
 PAGES = Path(__file__).resolve().parents[2] / "pages"
 Open = Callable[..., AppTest]
+LATER = ("details", "text", "sweep")  # jobs that come after the figures
 SWEPT = Recipe.parse("rtn:8g64").canonical  # all that a page sweeps by itself
 # Every AppTest looks through all installed packages for components, which takes longer than most pages; one look is enough.
 manifest_scanner.scan_component_manifests = cache(manifest_scanner.scan_component_manifests)
@@ -28,37 +30,59 @@ def few_tokens(own_store: None, monkeypatch: pytest.MonkeyPatch) -> Iterator[Non
     monkeypatch.setattr(
         "reparam_core.search.curve_recipes", lambda *_: [SWEPT]
     )  # where the page's script takes it from
-    few = {objective: dict.fromkeys(counts, 48) for objective, counts in tasks.TASKS.items()}
+    few = {
+        objective: dict.fromkeys(counts, 8 if objective == "causal" else 48)
+        for objective, counts in tasks.TASKS.items()
+    }
     monkeypatch.setattr(tasks, "TASKS", few)
+    monkeypatch.setattr(exploring, "latency_steps", partial(latency_steps, runs=3, decode=2))
     exploring._asked.clear()
     yield
     exploring._asked.clear()
 
 
 @pytest.fixture
-def opened() -> Open:
-    """Open a page with these query parameters and let it run until nothing is pending."""
+def opened() -> Iterator[Open]:
+    """Open a page with these query parameters and let it run until its figures are there."""
+    pages: list[AppTest] = []
 
     def run(name: str, **parameters: str) -> AppTest:
         page = AppTest.from_file(str(PAGES / f"{name}.py"), default_timeout=120)
+        pages.append(page)
         for key, value in parameters.items():
             page.query_params[key] = value
         return settled(page.run())
 
-    return run
+    yield run
+    left = [ticket for page in pages for _, ticket in asked_by(page)]
+    for ticket in left:
+        ticket.cancel()
+    for ticket in left:
+        ticket.wait(120)
 
 
-def settled(page: AppTest) -> AppTest:
-    """Wait for the jobs that this page asks for, and draw it again: `run_every` does not run here."""
+def asked_by(page: AppTest) -> list[tuple[str, Any]]:
+    """The page's jobs by name."""
+    if "asked" not in page.session_state:
+        return []
+    return [(name, ticket) for name, (_wanted, ticket) in page.session_state["asked"].items()]
+
+
+def settled(page: AppTest, but: Sequence[str] = LATER) -> AppTest:
+    """Wait for the jobs that this page asks for but for these, and draw it again: `run_every` does not run here."""
     for _ in range(5):
-        asked = page.session_state["asked"].values() if "asked" in page.session_state else ()
-        waiting = [ticket for _wanted, ticket in asked if ticket.pending]
+        waiting = [ticket for name, ticket in asked_by(page) if ticket.pending and name not in but]
         for ticket in waiting:
             assert ticket.wait(120), f"the job '{ticket.name}' does not end"
         page = page.run()
         if not waiting:
             break
     return page
+
+
+def whole(page: AppTest) -> AppTest:
+    """With everything that comes after the figures."""
+    return settled(page, but=())
 
 
 def sentence(page: AppTest) -> str:

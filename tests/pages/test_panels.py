@@ -14,7 +14,7 @@ from reparam_core import load
 from reparam_core.cli import app
 from reparam_core.jobs import Point, explored
 from reparam_core.recipes import Recipe
-from tests.pages.conftest import Open
+from tests.pages.conftest import Open, whole
 
 CASES = [("embedded-decoder", "moby-dick"), ("embedded-encoder-pretrained", "reviews"), ("embedded-seq2seq", "dates")]
 RECIPE = Recipe.parse("rtn:4g64").canonical
@@ -68,7 +68,7 @@ def test_names_and_forms_have_room_in_the_table_of_layers() -> None:
 @pytest.mark.parametrize("panel", ["By layer", "Claimed against measured", "Tasks"])
 def test_a_slide_s_footer_names_its_setting(opened: Open, monkeypatch: pytest.MonkeyPatch, panel: str) -> None:
     monkeypatch.setattr("reparam_core.search.curve_recipes", lambda *_: [RECIPE])
-    page = opened("trade_offs", bits="4", panel=panel)
+    page = whole(opened("trade_offs", bits="4", panel=panel))
     names = ("chart-bytes-by-kind", "chart-claims", "chart-tasks", "chart-confusion")
     drawn = [json.loads(one.proto.spec) for one in page.get("plotly_chart") if one.proto.id.endswith(names)]
     assert drawn

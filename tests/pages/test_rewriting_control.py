@@ -7,7 +7,7 @@ from pages.components.history import REWRITE, controls_of
 from pages.components.rows import axis_of, family_of, position_of
 from pages.components.words import recipe_words
 from reparam_core.recipes import Recipe
-from tests.pages.conftest import Open, sentence, settled
+from tests.pages.conftest import Open, sentence, settled, whole
 
 
 def control(page: AppTest) -> list[str]:
@@ -36,7 +36,7 @@ def test_a_link_brings_the_rewrite_along(opened: Open) -> None:
 
 
 def test_what_stands_out_is_told_by_kind_of_matrix(opened: Open) -> None:
-    page = opened("trade_offs", transform="rotate", panel="By layer")
+    page = whole(opened("trade_offs", transform="rotate", panel="By layer"))
     assert not page.exception
     (table,) = (one.value for one in page.dataframe if "weights_after" in one.value)
     row = table.set_index("kind").loc["mlp.down"]

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from tests.pages.conftest import Open, sentence, settled
+from tests.pages.conftest import Open, sentence, settled, whole
 
 
 def titles(page: AppTest) -> list[str]:
@@ -36,7 +36,7 @@ def test_it_opens_on_the_untouched_decoder(opened: Open) -> None:
 def test_a_slider_changes_sentence_figures_and_charts(opened: Open) -> None:
     page = opened("trade_offs")
     slider(page, "bits").set_value(4)
-    page = settled(page.run())
+    page = whole(page.run())
     assert "all blocks at 4 bits in groups of 64 (rtn)" in sentence(page)
     size = next(one for one in page.metric if one.label == "File size")
     assert size.delta.endswith("× the base")

@@ -78,6 +78,8 @@ def test_a_change_that_no_decimals_tell_is_worded() -> None:
     ("binary:1g64", "with all blocks at 1 bit in groups of 64 (binary)"),
     ("wanda:0.5@sequential", "with all blocks at 50 % zeros (wanda, sequential)"),
     ("magnitude:2:4", "with all blocks at 2 of every 4 kept (magnitude)"),
+    ('{"rules": [{"bits": {"method": "rtn", "bits": 3}}, {"where": "*.down", "bits": null}]}',
+     "with all blocks at 3 bits, one grid a row (rtn) and *.down with bits untouched"),
     ('{"rules": [{"bits": {"method": "gptq", "bits": 4}}], "calibration": {"text": "addresses-train"}}',
      "with all blocks at 4 bits, one grid a row (gptq, calibrated on training addresses)")])  # fmt: skip
 def test_a_recipe_says_what_is_unusual_of_its_calibration(recipe: str, told: str) -> None:
