@@ -20,7 +20,7 @@ from pages.components.controls import (
     take_own_source,
 )
 from pages.components.errors import show_error
-from pages.components.history import load_recipe, undo_and_redo
+from pages.components.history import load_picked, load_recipe, undo_and_redo
 from pages.components.live import ask, ask_score, awaited, failed, live
 from pages.components.panels import by_layer, claims_panel, recipe_panel, tasks_panel, text_panel
 from pages.components.point_clicks import clicked, hear_clicks
@@ -198,15 +198,8 @@ def pick_measured(asked: Asked, kind: QualityKind) -> None:
     if not told:
         return
     measure = scale_of(points[0], kind).name
-    st.selectbox("Load a measured setting", list(told), None, told.__getitem__, key="load-measured", on_change=load_chosen,
+    st.selectbox("Load a measured setting", list(told), None, told.__getitem__, key="load-measured", on_change=load_picked, args=("load-measured",),
                  placeholder=f"Load a measured setting (bytes, {measure}) …", label_visibility="collapsed", width=340)  # fmt: skip
-
-
-def load_chosen() -> None:
-    """The one that was chosen, once: the menu says again what it is for."""
-    chosen, st.session_state["load-measured"] = st.session_state["load-measured"], None
-    if chosen:
-        load_recipe(chosen)
 
 
 def sweep(model: Model, sources: list[str], recipe: str) -> Sweep:

@@ -22,7 +22,10 @@ from reparam_core.store import store_warning
 # Plain mark-up: the last line of a mistake is the mistake, not the edge of a box.
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, help=__doc__, rich_markup_mode=None)
 Name = Annotated[str, typer.Option("--model", help="A catalogue name, a local folder, or a hub id.")]
-Given = Annotated[str, typer.Option("--recipe", help="'base', 'svd:0.5 + rtn:4g64', JSON, or a JSON file.")]
+Given = Annotated[
+    str,
+    typer.Option("--recipe", help="'base', 'svd:0.5 + rtn:4g64', a preset as 'quarter-size', JSON, or a JSON file."),
+]
 EVERY = 5.0  # seconds between two lines of progress
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object on standard output.")]
 

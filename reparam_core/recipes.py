@@ -30,6 +30,7 @@ from reparam_core.errors import MOST_QUOTED, ReparamError, quoted, shortened
 from reparam_core.methods.base import Method
 from reparam_core.methods.rewriting import Transform
 from reparam_core.methods.settings import SETTINGS, Setting
+from reparam_core.presets import presets
 from reparam_core.registry import AXES, method, methods, split, splits, transform, transforms
 from reparam_core.splits.base import Split
 
@@ -333,7 +334,9 @@ def _shown(given: Any) -> str:
 
 
 def _read(text: str) -> Any:
-    """A recipe's text → its raw JSON."""
+    """A recipe's text, or a preset's name → its raw JSON."""
+    if text in presets():
+        return _read(presets()[text].recipe)
     if text.startswith(("{", "[", '"')) or text == "null":
         return _json(text, "The recipe")
     if text.endswith(".json") or os.path.isfile(text):

@@ -65,7 +65,7 @@ def dashboard(cache: Path) -> Iterator[str]:
     """A server on a free port with its results in that folder; its address."""
     with socket.create_server(("localhost", 0)) as free:
         port = free.getsockname()[1]
-    command = [sys.executable, "-m", "streamlit", "run", "app.py", "--server.port", str(port)]
+    command = [sys.executable, "-m", "scripts.dashboard", "--server.port", str(port)]
     with subprocess.Popen(command, cwd=ROOT, env=os.environ | {"REPARAM_CACHE": str(cache)},
                           stdout=subprocess.DEVNULL) as server:  # fmt: skip
         try:

@@ -47,7 +47,7 @@ def set_up_problem() -> str:
 def serve(port: int) -> int:
     """Run the server until it ends or Ctrl-C; its options are in .streamlit/config.toml."""
     print(f"Reparam Explorer: http://localhost:{port}   (Ctrl-C stops it)", flush=True)
-    command = [str(environment_python()), "-m", "streamlit", "run", APPLICATION.name, "--server.port", str(port)]
+    command = [str(environment_python()), "-m", "scripts.dashboard", "--server.port", str(port)]
     os.chdir(CHECKOUT)  # the server looks for .streamlit/config.toml where it starts
     if os.name != "nt":
         os.execv(command[0], command)  # one process in the foreground: signals reach the server itself

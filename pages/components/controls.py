@@ -23,6 +23,7 @@ from pages.components.history import (
     UNTOUCHED,
     back_to_sliders,
     listen,
+    load_picked,
     remember,
     steady,
     unfolded,
@@ -43,6 +44,7 @@ from reparam_core.measure.spectra import break_even
 from reparam_core.measure.tasks import tasks_of
 from reparam_core.methods.base import Method
 from reparam_core.models import ENTRIES, Fit, Model, fit, load, loaded
+from reparam_core.presets import presets
 from reparam_core.recipes import Recipe, Rule
 from reparam_core.registry import methods
 from reparam_core.store import store_warning
@@ -240,6 +242,11 @@ def pick_recipe(model: Model) -> str:
     if not typed and Recipe.parse(said).reads:
         said["calibration"] = pick_calibration(model)
     recipe = json.dumps(said, sort_keys=True)
+    with st.sidebar:
+        known = presets()
+        st.selectbox("Presets", list(known), None, lambda name: known[name].title, key="load-preset", on_change=load_picked,
+                     args=("load-preset",), placeholder="Load a preset …", label_visibility="collapsed",
+                     help="; ".join(f"**{one.title}**: {one.summary}" for one in known.values()))  # fmt: skip
     with st.sidebar, _folded("Recipe as text", TEXT, width="stretch", icon=":material/code:"):
         typed = st.text_input("A recipe as text", key=TEXT, placeholder="svd:0.5 + magnitude:0.5 + rtn:4g64, or JSON",
                               help="While it is filled, it is what counts; clear it to use the sliders.", **KEPT)  # fmt: skip

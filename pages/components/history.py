@@ -145,6 +145,13 @@ def load_recipe(recipe: str) -> None:
     restore({**UNTOUCHED, TEXT: "" if found is not None else recipe, **(found or {})})
 
 
+def load_picked(key: str) -> None:
+    """The recipe that a menu of that key picked, once: the menu says again what it is for."""
+    picked, st.session_state[key] = st.session_state[key], None
+    if picked:
+        load_recipe(picked)
+
+
 def controls_of(recipe: str) -> dict[str, Any] | None:
     """The controls that say this recipe; None where none do."""
     parsed = Recipe.parse(recipe)

@@ -9,8 +9,8 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, TypeVar
 
+import pandas as pd
 import torch
-from scipy.stats import spearmanr
 from torch import Tensor, nn
 
 from reparam_core.apply import Setting, base
@@ -142,7 +142,10 @@ def agreement(estimated: Mapping[K, float], measured: Mapping[K, float]) -> Agre
     both = [cell for cell in measured if cell in estimated]
     if len(both) < FEW:
         return None
-    found = float(spearmanr([estimated[cell] for cell in both], [measured[cell] for cell in both]).statistic)
+    ranked = pd.Series([estimated[cell] for cell in both]).corr(
+        pd.Series([measured[cell] for cell in both]), "spearman"
+    )
+    found = float(ranked)
     return None if math.isnan(found) else Agreement(found, len(both))
 
 
