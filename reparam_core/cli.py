@@ -83,9 +83,12 @@ class Calibrating:
 
     def read(self, loaded: Any) -> Any:
         """The sequences, where a text was named; else the recipe's own calibration counts."""
-        from reparam_core.data import calibration
+        from reparam_core.apply import finished
+        from reparam_core.written import reading
 
-        return calibration(loaded, self.name, self.sequences, self.length, self.offset) if self.name else None
+        if not self.name:
+            return None
+        return finished(reading(loaded, self.name, self.sequences, self.length, self.offset), Told())
 
 
 def _options(

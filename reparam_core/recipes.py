@@ -383,7 +383,7 @@ def _json(text: str, what: str) -> Any:
 PLUS = re.compile(r"\+(?!\d)")  # 1e+06 is a number
 NUMBER = r"[\d.]+(?:e[+-]?\d+)?"
 RANK = re.compile(rf"r(?P<rank>\d+)|e(?P<energy>{NUMBER})|(?P<parameters>{NUMBER})p|(?P<keep>{NUMBER})")
-SPARSITY = re.compile(rf"t(?P<threshold>{NUMBER})|(?P<pattern>\d+:\d+)|(?P<fraction>{NUMBER})")
+SPARSITY = re.compile(rf"t(?P<threshold>{NUMBER})|(?P<pattern>\d+:\d+)|(?P<fraction>{NUMBER})(?:b(?P<block>\d+))?")
 BITS = re.compile(r"(?P<bits>\d+)?(?:(?P<tensor>t)|g(?P<group>\d+))?(?P<symmetric>s)?")
 PATTERNS = {"rank": RANK, "sparsity": SPARSITY, "bits": BITS}
 EXAMPLES = {"rank": "svd:0.5, svd:r64, svd:0.8p or svd:e0.95", "sparsity": "magnitude:0.5, magnitude:2:4 or magnitude:t0.01",

@@ -30,6 +30,7 @@ ROLES["embedding"] = False
         ("magnitude:t0.01", "sparsity", {"threshold": 0.01}),
         ("magnitude:2:4", "sparsity", {"pattern": "2:4"}),
         ("wanda:16:32", "sparsity", {"pattern": "16:32"}),
+        ("wanda:0.5b16", "sparsity", {"fraction": 0.5, "block": 16}),
         ("rtn:4g64", "bits", {"bits": 4, "group": 64}),
         ("rtn:4g64s", "bits", {"bits": 4, "group": 64, "symmetric": True}),
         ("rtn:8t", "bits", {"bits": 8, "group": "tensor"}),
@@ -157,6 +158,12 @@ def test_a_calibration_counts_where_it_is_read() -> None:
         ('{"rules": [{"sparsity": {"method": "wanda", "pattern": "2:4", "fraction": 0.5}}]}', "exactly one of"),
         ('{"rules": [{"sparsity": {"method": "wanda", "pattern": "two of four"}}]}', "pattern"),
         (
+            '{"rules": [{"sparsity": {"method": "wanda", "pattern": "2:4", "block": 4}}]}',
+            "blocks are zeroed by a fraction",
+        ),
+        ("magnitude:0.5b1", "block"),
+        ("magnitude:0.5b", "no setting for magnitude"),
+        (
             '{"rules": [{"sparsity": {"method": "wanda", "fraction": 0.5, "statistics": 3}}]}',
             "'one-shot' or 'sequential'",
         ),
@@ -213,6 +220,7 @@ RANKS = st.one_of(
 PATTERN = st.integers(2, 32).flatmap(lambda of: st.integers(1, of - 1).map(lambda kept: {"pattern": f"{kept}:{of}"}))
 ZEROS = (
     digits(0, 0.999999).map(lambda share: {"fraction": share})
+    | st.builds(lambda share, side: {"fraction": share, "block": side}, digits(0, 0.999999), st.integers(2, 128))
     | digits(0, 1e7).map(lambda most: {"threshold": most})
     | PATTERN
 )

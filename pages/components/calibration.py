@@ -10,24 +10,28 @@ import streamlit as st
 from pages.components.history import CALIBRATION, KEPT, READ, calibration_texts
 from pages.components.words import source_titles, source_words
 from reparam_core.data import ENTRIES as TEXTS
-from reparam_core.data import TABLES, calibration
+from reparam_core.data import TABLES, calibration, most_tokens
 from reparam_core.errors import ReparamError
 from reparam_core.models import Model
 from reparam_core.recipes import Calibration, Recipe
+from reparam_core.written import WRITTEN
 
 USUAL = Calibration()
 # What is scored and stands, in another split, in what is calibrated on; of one's own texts nothing is known.
 HOLDS = {"mixture": {"addresses", "last-words", "reviews", "movie-reviews"},
          "addresses-train": {"addresses", "last-words"}, "dates-train": {"dates"}}  # fmt: skip
 HELP = ("Methods that look at data measure a matrix's inputs on this text. What is scored must not stand in it: the "
-        "shipped ones are kept apart. Try the addresses alone: better on addresses, worse on the novel.")  # fmt: skip
+        "shipped ones are kept apart. Try the addresses alone: better on addresses, worse on the novel. A language model "
+        "can also write its own, once: at a token a time that takes longer than reading.")  # fmt: skip
 SHIPPED = {*TEXTS, *TABLES}
 _amounts: dict[tuple[str, Calibration], tuple[int, int]] = {}
 
 
 def pick_calibration(model: Model) -> dict[str, Any]:
     """Text and amount in the sidebar, as a recipe has them."""
-    texts = calibration_texts()
+    texts = [one for one in calibration_texts() if one != WRITTEN or model.objective == "causal"]
+    if st.session_state.get(f"{CALIBRATION}text") not in (None, *texts):
+        del st.session_state[f"{CALIBRATION}text"]  # another model writes nothing
     titles = source_titles(texts)
     with st.sidebar:
         text = st.selectbox("Calibrated on", texts, key=f"{CALIBRATION}text", format_func=titles.__getitem__, help=HELP,
@@ -55,6 +59,8 @@ def _fewer(model: Model, asked: Calibration) -> None:
 
 def amount_of(model: Model, asked: Calibration) -> tuple[int, int]:
     """How many sequences of how many tokens are really read; what cannot be read is told where it is asked for."""
+    if asked.text == WRITTEN:
+        return asked.sequences, min(asked.length, most_tokens(model) or asked.length)
     name = (model.sha256, asked)
     if name not in _amounts:
         try:

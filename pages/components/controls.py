@@ -17,6 +17,7 @@ from pages.components.calibration import calibration_note, pick_calibration
 from pages.components.errors import error_words, show_error
 from pages.components.history import (
     KEPT,
+    ONE,
     ROW,
     SHARE,
     TEXT,
@@ -189,7 +190,11 @@ def _rank_setting(position: int) -> dict[str, Any]:
 
 def _sparsity_setting(position: int) -> dict[str, Any]:
     pattern = _pattern()
-    return {"pattern": pattern} if pattern else {"fraction": position / 100}
+    if pattern:
+        return {"pattern": pattern}
+    block = st.session_state.get("sparsity_block", ONE)
+    squares = block != ONE and methods("sparsity")[st.session_state["sparsity_method"]].patterns
+    return {"fraction": position / 100} | ({"block": block} if squares else {})
 
 
 def _pattern() -> str:

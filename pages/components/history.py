@@ -13,9 +13,12 @@ from reparam_core.data import own_sources
 from reparam_core.methods.base import Method
 from reparam_core.recipes import Cache, Calibration, Recipe, Step
 from reparam_core.registry import AXES, splits
+from reparam_core.written import WRITTEN
 
 RANK_UNITS = {"keep": "of full rank", "parameters": "of the numbers", "energy": "of the energy"}
 ROW = "row"  # a grid each, which a recipe does not name
+ONE = "one"  # number is zeroed or kept by itself, not a square of them
+BLOCKS = (ONE, 4, 8, 16, 32)  # sides of such squares
 GROUPS: list[Any] = [32, 64, 128, ROW, "tensor"]
 SHARE = "share"  # of zeros, as the slider says it; else a pattern, with which the slider rests
 PATTERNS = {SHARE: "a share, by the slider", "2:4": "2 of every 4 kept", "4:8": "4 of every 8 kept",
@@ -184,8 +187,8 @@ def groups_of(kind: type[Method]) -> list[Any]:
 
 
 def calibration_texts() -> list[str]:
-    """The shipped ones, and the user's own."""
-    return [*CALIBRATED_ON, *own_sources(".txt")]
+    """The shipped ones, what the model writes, and the user's own."""
+    return [*CALIBRATED_ON, WRITTEN, *own_sources(".txt")]
 
 
 def _controls_of_calibration(told: Calibration) -> dict[str, Any] | None:
@@ -216,7 +219,8 @@ def _sparsity_position(setting: Mapping[str, Any]) -> dict[str, Any] | None:
     if setting["pattern"] is not None:
         return {"sparsity_pattern": setting["pattern"]} if setting["pattern"] in PATTERNS else None
     position = None if setting["fraction"] is None else _percent(setting["fraction"])
-    return None if position is None else {"sparsity": position}
+    block = setting["block"] or ONE
+    return None if position is None or block not in BLOCKS else {"sparsity": position, "sparsity_block": block}
 
 
 def _bits_position(setting: Mapping[str, Any]) -> dict[str, Any] | None:

@@ -10,8 +10,10 @@ from typing import Annotated, Any, Literal, cast, get_args, get_origin, get_type
 import streamlit as st
 
 from pages.components.history import (
+    BLOCKS,
     CALIBRATION,
     KEPT,
+    ONE,
     PATTERNS,
     RANK_UNITS,
     READ,
@@ -130,10 +132,14 @@ def _more_of_rank(_kind: type[Method]) -> None:
                  help="Of min(m, n); of mn, so that both factors hold that many; or of Σσ².", **KEPT)  # fmt: skip
 
 
-def _more_of_sparsity(_kind: type[Method]) -> None:
+def _more_of_sparsity(kind: type[Method]) -> None:
     st.selectbox("How many are zeroed", list(PATTERNS), key="sparsity_pattern", format_func=PATTERNS.__getitem__,
                  help="With a pattern every few neighbours in a row keep as many, and the slider rests. Hardware for "
                  f"sparse products takes 2:4. Back with “{PATTERNS[SHARE]}”.", **KEPT)  # fmt: skip
+    if kind.patterns and st.session_state.get("sparsity_pattern", SHARE) == SHARE:
+        st.selectbox("What is zeroed", BLOCKS, key="sparsity_block", help="Numbers one by one, or whole squares, which "
+                     "products can leave out on any hardware, and which lose more at the same share.",
+                     format_func=lambda side: "single numbers" if side == ONE else f"squares of {side} × {side}", **KEPT)  # fmt: skip
 
 
 def _more_of_bits(kind: type[Method]) -> None:

@@ -15,6 +15,7 @@ from reparam_core.data import own_title
 from reparam_core.figures.theme import powered
 from reparam_core.jobs import Point
 from reparam_core.recipes import Calibration, Recipe, Step
+from reparam_core.written import WRITTEN
 
 HINT = "Move a slider: 4 bits cost little, 2 bits much"
 USUAL = Calibration()
@@ -29,6 +30,7 @@ SOURCE_WORDS = {
     "mixture": "the mixture",
     "addresses-train": "training addresses",
     "dates-train": "training dates",
+    WRITTEN: "what the model writes",
 }
 
 
@@ -41,6 +43,7 @@ SOURCE_TITLES = {  # in a menu, where the titles of tables, which are questions,
     "dates": "Written dates",
     "addresses-train": "Training addresses",
     "dates-train": "Training dates",
+    WRITTEN: "Written by the model",
     "mixture": "A mixture of texts",
 }
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Generator, Iterator, Mapping
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 
 from reparam_core.apply.caching import with_cache
-from reparam_core.apply.checking import check, plan_of
+from reparam_core.apply.checking import check, plan_of, reading_of
 from reparam_core.apply.finished import keep, kept
 from reparam_core.apply.preparing import preparing, side_by_side
 from reparam_core.apply.returning import Returning
@@ -27,6 +27,7 @@ from reparam_core.roles import layer_of
 from reparam_core.statistics import Walk, one_shot
 from reparam_core.store import key
 
+R = TypeVar("R")
 Progress = Callable[[float, str], None]
 Applying = Generator[tuple[float, str], None, Setting]
 Making = Generator[tuple[float, str], None, dict[str, Parametrization]]
@@ -54,8 +55,10 @@ def apply(
 
 
 def finished(
-    work: Applying, progress: Progress | None = None, cancelled: Callable[[], bool] = lambda: False
-) -> Setting:
+    work: Generator[tuple[float, str], None, R],
+    progress: Progress | None = None,
+    cancelled: Callable[[], bool] = lambda: False,
+) -> R:
     """Every step of the work, one after the other."""
     steps = Returning(work)
     for share, what in steps:
@@ -76,14 +79,15 @@ def applying(
     """`apply` in steps, each a place to pause or to stop: yields how much is done and what comes next."""
     parsed = Recipe.parse(recipe)
     checked = check(model, parsed, calibration)
+    read = checked.calibration or (yield from reading_of(model, parsed))
     started, start = time.perf_counter(), rewritten(model, parsed)
     work = Work(start, parsed.storage_dtype(model.storage))
-    forms = yield from _forms(work, parsed, checked.plan, checked.calibration, dtype)
+    forms = yield from _forms(work, parsed, checked.plan, read, dtype)
     forms = with_cache(start, forms, parsed.cache, work.storage)
     changed = bool(forms) or work.storage != start.storage
     module = start.clone(forms, dtype, work.storage) if changed else start.module_in(dtype)
     seconds = {"prepare": work.prepare, "apply": time.perf_counter() - started - work.prepare}
-    return Setting(model, parsed, forms, module, dtype, seconds, checked.calibration, start)
+    return Setting(model, parsed, forms, module, dtype, seconds, read, start)
 
 
 def _forms(work: Work, recipe: Recipe, plan: Plan, read: Sequences | None, dtype: torch.dtype) -> Making:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Generator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from torch import nn
@@ -16,6 +17,7 @@ from reparam_core.data import calibration as sequences_of
 from reparam_core.errors import ReparamError
 from reparam_core.models import Model
 from reparam_core.recipes import Recipe, Step
+from reparam_core.written import WRITTEN, reading, written_before
 
 Shape = tuple[int, int]
 MOST_TOLD = 4  # roles that a rule lacks
@@ -72,9 +74,20 @@ def _concerned(model: Model, plan: Plan) -> Plan:
 
 
 def calibration_of(model: Model, recipe: Recipe) -> Sequences | None:
-    """The sequences that the recipe's own calibration names; None where no step reads any."""
+    """The sequences that the recipe's own calibration names; None where no step reads any, or the model has yet to write them."""
     asked = recipe.calibration
-    return sequences_of(model, asked.text, asked.sequences, asked.length, asked.offset) if recipe.reads else None
+    if not recipe.reads:
+        return None
+    known = written_before if asked.text == WRITTEN else partial(sequences_of, name=asked.text)
+    return known(model, count=asked.sequences, length=asked.length, offset=asked.offset)
+
+
+def reading_of(model: Model, recipe: Recipe) -> Generator[tuple[float, str], None, Sequences | None]:
+    """The same in steps, with what the model has yet to write."""
+    asked = recipe.calibration
+    if not recipe.reads:
+        return None
+    return (yield from reading(model, asked.text, asked.sequences, asked.length, asked.offset))
 
 
 def _check_matrix(model: Model, role: str, steps: Mapping[str, Step]) -> None:

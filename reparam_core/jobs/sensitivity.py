@@ -6,7 +6,7 @@ from collections.abc import Generator, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 
 from reparam_core.apply import applying, base
-from reparam_core.data import Sequences, calibration, refuse_overlap
+from reparam_core.data import Sequences, refuse_overlap
 from reparam_core.gradients import answers, with_gradients
 from reparam_core.jobs.exploring import asked_of, exploring_dtype
 from reparam_core.jobs.stepping import last_of, stepping
@@ -16,6 +16,7 @@ from reparam_core.parametrizations import Statistics
 from reparam_core.recipes import Calibration, Recipe, Step
 from reparam_core.statistics import one_shot
 from reparam_core.store import key, store
+from reparam_core.written import Reading, reading
 
 SEQUENCES, LENGTH = 16, 512  # of the calibration text that the estimates read: a backward pass is dear
 Cell = tuple[Step, str]  # a position, and the role of a matrix
@@ -61,7 +62,7 @@ def sensed(model: Model, step: Step, text: Calibration) -> Iterator[Sensed]:
     steps = positions(step)
     in_order = [step, *(one for one in steps if one != step)]
     known: dict[Step, Mapping[str, Part]] = {}
-    read = _read_of(model, text)
+    read = yield from stepping(_read_of(model, text), lambda _share, what: Sensed(doing=what))
     so_far = Sensed(steps, {}, _whole(model), (len(read.ids), read.ids.shape[1]))
     for index, one in enumerate(in_order):
         recipe = everywhere(text, one)
@@ -83,9 +84,9 @@ def _whole(model: Model) -> dict[str, int]:
     return {role: untouched.form(role).nbytes for role, one in model.matrices.items() if one.compressed_by_default}
 
 
-def _read_of(model: Model, text: Calibration) -> Sequences:
+def _read_of(model: Model, text: Calibration) -> Reading:
     """What the estimates read: fewer and shorter sequences of what a recipe is calibrated on."""
-    return calibration(model, text.text, min(SEQUENCES, text.sequences), min(LENGTH, text.length), text.offset)
+    return reading(model, text.text, min(SEQUENCES, text.sequences), min(LENGTH, text.length), text.offset)
 
 
 def _estimated(
@@ -122,7 +123,8 @@ def measured(
     """
     estimates = yield from last_of(sensed(model, step, text), dict[Cell, Measured])
     asked = asked_of(model, source)
-    refuse_overlap(_read_of(model, text).ids, asked.read)
+    read = yield from stepping(_read_of(model, text), lambda _share, _what: dict[Cell, Measured]())
+    refuse_overlap(read.ids, asked.read)
     wanted = [cell for cell in estimates.cells if role in (None, cell[1])]
     cells = sorted(wanted, key=lambda cell: (cell[0] != step, -estimates.cells[cell]))
     names = {cell: _name(model, text, cell, asked.key) for cell in cells}

@@ -12,7 +12,7 @@ from typing import Any
 import psutil
 import torch
 
-from reparam_core.apply import Progress, Setting, apply, base, cache_bytes, cached_roles, calibration_of
+from reparam_core.apply import Progress, Setting, apply, base, cache_bytes, cached_roles, finished, reading_of
 from reparam_core.data import Sequences, is_labelled, refuse_overlap
 from reparam_core.errors import ReparamError
 from reparam_core.measure.evaluation import ANSWERS, DEFAULT_SOURCES, RUNNING, Evaluation, default_source, evaluation
@@ -70,7 +70,7 @@ def measured(
         raise ReparamError(f"Unknown dtype '{dtype}'.", f"Known: {', '.join(DTYPES)}.")
     parsed = Recipe.parse(recipe)
     asked = _asked(model, text, sequences, length, offset)
-    read = calibration or calibration_of(model, parsed)
+    read = calibration or finished(reading_of(model, parsed), progress)
     if read is not None and asked is not None:
         refuse_overlap(read.ids, asked.read)
     origin = read.provenance() if read is not None else None

@@ -59,10 +59,27 @@ def outside_pattern(scores: Tensor, kept: int, of: int) -> Tensor:
     return torch.from_numpy(gone[:, :columns])
 
 
+def lowest_blocks(losses: Tensor, fraction: float, side: int) -> Tensor:
+    """True in floor(fraction · blocks) of the squares of that side, those that lose least in all, ties by index.
+
+    losses (out, in); the last squares of a row or column are as wide as what is left.
+    """
+    rows, columns = losses.shape
+    padded = torch.nn.functional.pad(losses.double(), (0, -columns % side, 0, -rows % side))
+    down, across = padded.shape[0] // side, padded.shape[1] // side
+    sums = padded.view(down, side, across, side).sum((1, 3)).reshape(-1)
+    gone = torch.zeros(len(sums), dtype=torch.bool)
+    gone[sums.argsort(stable=True)[: int(fraction * len(sums))]] = True
+    spread = gone.view(down, 1, across, 1).expand(down, side, across, side)
+    return spread.reshape(padded.shape)[:rows, :columns]
+
+
 def gone_by(scores: Tensor, setting: SparsitySetting) -> Tensor:
-    """True where pruned: floor(fraction · columns) of every row, or all but a pattern."""
+    """True where pruned: floor(fraction · columns) of every row, that share of blocks, or all but a pattern."""
     if setting.kept_of is not None:
         return outside_pattern(scores, *setting.kept_of)
+    if setting.block is not None:
+        return lowest_blocks(scores.square(), setting.fraction or 0, setting.block)
     return lowest_of_rows(scores, int((setting.fraction or 0) * scores.shape[1]))
 
 

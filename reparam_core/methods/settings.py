@@ -21,6 +21,7 @@ from torch import Tensor
 from reparam_core.errors import ReparamError
 
 WIDEST_PATTERN = 32
+WIDEST_BLOCK = 128  # a square of it
 UNROUNDED: Final = 16  # bits of what a method that could round it leaves as it is
 Fraction = Annotated[float, Field(gt=0, le=1)]
 
@@ -122,6 +123,9 @@ class SparsitySetting(Setting):
     fraction: Annotated[float, Field(ge=0, lt=1)] | None = None
     threshold: Annotated[float, Field(ge=0)] | None = None  # zero where |w| is below it
     pattern: Annotated[str, Field(pattern=r"^[1-9]\d*:[1-9]\d*$")] | None = None  # `2:4`: two of every four kept
+    block: Annotated[int, Field(ge=2, le=WIDEST_BLOCK)] | None = (
+        None  # a fraction of squares of that side, not of single numbers
+    )
 
     @field_validator("pattern")
     @classmethod
@@ -130,6 +134,12 @@ class SparsitySetting(Setting):
         if kept >= of or of > WIDEST_PATTERN:
             raise ValueError(f"keeps fewer of a group than it has, and a group has {WIDEST_PATTERN} at most")
         return pattern
+
+    @model_validator(mode="after")
+    def _a_share_of_blocks(self) -> SparsitySetting:
+        if self.block is not None and self.fraction is None:
+            raise ValueError("blocks are zeroed by a fraction, as in 0.5b16")
+        return self
 
     @property
     def kept_of(self) -> tuple[int, int] | None:
@@ -141,18 +151,25 @@ class SparsitySetting(Setting):
         if shape[1] < of:
             raise ReparamError(f"A pattern of {kept}:{of} needs rows of at least {of} numbers; these have {shape[1]}.",
                                "Leave that matrix out, or prune a share of it instead.")  # fmt: skip
+        if self.block is not None and self.block > min(shape):
+            raise ReparamError(f"Blocks of {self.block} × {self.block} do not fit a matrix of {shape[0]} × {shape[1]}.",
+                               "Leave that matrix out, or take smaller blocks.")  # fmt: skip
 
     def short(self) -> str:
         """As in `magnitude:…`."""
         if self.pattern is not None:
             return self.pattern
-        return plain(self.fraction) if self.fraction is not None else f"t{plain(self.threshold or 0)}"
+        if self.fraction is None:
+            return f"t{plain(self.threshold or 0)}"
+        return plain(self.fraction) + (f"b{self.block}" if self.block else "")
 
     def told(self) -> str:
         """`50 % zeros`."""
         if self.pattern is not None:
             return "{} of every {} kept".format(*self.pattern.split(":"))
-        return f"{100 * self.fraction:g} % zeros" if self.fraction is not None else f"zeros below {self.threshold:g}"
+        if self.fraction is None:
+            return f"zeros below {self.threshold:g}"
+        return f"{100 * self.fraction:g} % zeros" + (f" in blocks of {self.block} × {self.block}" if self.block else "")
 
 
 class BitsSetting(Setting):

@@ -40,8 +40,8 @@ class Removing(Method):
         return found and found.group(1)
 
     def refuse(self, setting: SparsitySetting, shape: tuple[int, int]) -> None:
-        if setting.fraction is None:
-            raise ReparamError(f"{self.name} takes a share of what there is, and has no pattern and no threshold.",
+        if setting.fraction is None or setting.block is not None:
+            raise ReparamError(f"{self.name} takes a share of what there is, and has no pattern, blocks or threshold.",
                                f"Give a fraction, as in {self.name}:0.25.")  # fmt: skip
 
     def blocks(self, leaves: Mapping[str, Leaf]) -> dict[str, Block]:

@@ -151,6 +151,40 @@ def test_sparsegpt_is_optimal_brain_surgeon_with_zeros(
 
 
 @SEEDS
+def test_sparsegpt_chooses_blocks_of_least_loss_in_all(seed: int) -> None:
+    weight, x = matrix((6, 22), seed), inputs(22, seed=seed)
+    h, gone = damped(x), torch.zeros(6, 22, dtype=torch.bool)
+
+    def decide(j: int, now: Tensor) -> Tensor:
+        if j == 0:  # all columns are within the first 128
+            lost = losses(now, h, range(22))
+            squares = {(row, column): float(lost[row : row + 4, column : column + 4].sum())
+                       for row in (0, 4) for column in range(0, 22, 4)}  # fmt: skip
+            for row, column in sorted(squares, key=lambda one: squares[one])[: len(squares) // 2]:
+                gone[row : row + 4, column : column + 4] = True
+        return now[:, j] * ~gone[:, j]
+
+    expected = brain_surgeon(weight, h, decide)
+    setting = SparsitySetting(fraction=0.5, block=4)
+    found = transformed("sparsegpt", leaf(weight, x), setting, damping=DAMPING).dense()
+    assert torch.equal(found == 0, gone)
+    torch.testing.assert_close(found.double(), expected, rtol=1e-3, atol=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("name", "cost"), [("magnitude", lambda w, _x: w**2), ("wanda", lambda w, x: (w * x.norm(dim=0)) ** 2)]
+)
+def test_the_blocks_that_go_cost_least(name: str, cost: Callable[[Tensor, Tensor], Tensor]) -> None:
+    weight, x = matrix((8, 20)), inputs(20)
+    found = transformed(name, leaf(weight, x), SparsitySetting(fraction=0.4, block=4)).dense()
+    squares = [(float(cost(one, at).sum()), bool((left == 0).all())) for rows, left_rows in zip(weight.split(4), found.split(4), strict=True)
+               for one, left, at in zip(rows.split(4, 1), left_rows.split(4, 1), x.split(4, 1), strict=True)]  # fmt: skip
+    assert [gone for _, gone in sorted(squares)] == [True] * 4 + [False] * 6
+    with pytest.raises(ReparamError, match="into which blocks of 3 do not fit"):
+        transformed("sparsegpt", leaf(weight, x), SparsitySetting(fraction=0.4, block=3))
+
+
+@SEEDS
 def test_sparsegpt_chooses_a_pattern_when_its_group_comes_up(seed: int) -> None:
     weight, x = matrix((6, 22), seed), inputs(22, seed=seed)
     h, gone = damped(x), torch.zeros(6, 22, dtype=torch.bool)

@@ -33,7 +33,8 @@ FALLING: dict[str, list[Any]] = {
 }
 EXTREME: dict[str, list[Any]] = {
     "rank": [RankSetting(keep=1), RankSetting(rank=1), RankSetting(energy=0.9)],
-    "sparsity": [SparsitySetting(fraction=0), SparsitySetting(fraction=0.999), SparsitySetting(pattern="2:4")],
+    "sparsity": [SparsitySetting(fraction=0), SparsitySetting(fraction=0.999), SparsitySetting(pattern="2:4"),
+                 SparsitySetting(fraction=0.5, block=4)],
     "bits": [BitsSetting(bits=2), BitsSetting(bits=8, group=1), BitsSetting(bits=3, group=999),
              BitsSetting(bits=4, group="tensor"), BitsSetting(bits=4, group=16, symmetric=True)],
 }  # fmt: skip
@@ -50,7 +51,11 @@ def of_axis(axis: str) -> pytest.MarkDecorator:
 def fitted(name: str, settings: dict[str, list[Any]]) -> list[Any]:
     """The settings of the method's axis, as near as the method takes them; each once."""
     kind = methods()[name]
-    asked = [one for one in settings[kind.axis] if kind.patterns or not getattr(one, "pattern", None)]
+    asked = [
+        one
+        for one in settings[kind.axis]
+        if kind.patterns or not (getattr(one, "pattern", None) or getattr(one, "block", None))
+    ]
     return list(dict.fromkeys(fitting(name, one) if isinstance(one, BitsSetting) else one for one in asked))
 
 
@@ -163,7 +168,8 @@ def extremes() -> dict[str, tuple[Tensor, Tensor]]:
 def test_at_the_edge_every_number_is_finite(name: str, case: str) -> None:
     weight, x = extremes()[case]
     for setting in fitted(name, EXTREME):
-        if weight.shape[1] < 4 and getattr(setting, "pattern", None):
+        narrow = min(weight.shape) if getattr(setting, "block", None) else weight.shape[1]
+        if narrow < 4 and (getattr(setting, "pattern", None) or getattr(setting, "block", None)):
             continue
         form = transformed(name, leaf(weight, x), setting).stored(torch.float16)
         error = (form.dense() - weight).norm()
@@ -245,6 +251,23 @@ def test_a_pattern_holds_in_every_group(name: str, shape: Shape, pattern: str) -
     form = transformed(name, leaf(matrix(shape)), SparsitySetting(pattern=pattern))
     for group in (form.dense() != 0).split(of, 1):
         assert (group.sum(1) == min(kept, group.shape[1])).all()
+
+
+@pytest.mark.parametrize("name", UNSTRUCTURED)
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("side", [2, 4])
+def test_blocks_go_as_a_whole_and_as_many_as_was_asked_for(name: str, shape: Shape, side: int) -> None:
+    """Squares, narrower at the end of a row or column."""
+    form = transformed(name, leaf(matrix(shape)), SparsitySetting(fraction=0.5, block=side))
+    squares = [one for rows in (form.dense() == 0).split(side, 0) for one in rows.split(side, 1)]
+    assert all(one.all() or not one.any() for one in squares)
+    assert sum(bool(one.all()) for one in squares) == len(squares) // 2
+
+
+@pytest.mark.parametrize("name", UNSTRUCTURED)
+def test_a_block_larger_than_the_matrix_is_one_line(name: str) -> None:
+    with pytest.raises(ReparamError, match="Blocks of 8 × 8 do not fit a matrix of 7 × 33"):
+        transformed(name, leaf(matrix((7, 33))), SparsitySetting(fraction=0.5, block=8))
 
 
 @pytest.mark.parametrize("name", UNSTRUCTURED)

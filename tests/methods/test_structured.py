@@ -239,9 +239,9 @@ def test_a_part_of_a_unit_is_refused(architecture: str, name: str, where: str, t
 
 @pytest.mark.parametrize("architecture", ["llama"])
 @OF_EVERY_METHOD
-@pytest.mark.parametrize("setting", [{"pattern": "2:4"}, {"threshold": 0.1}])
+@pytest.mark.parametrize("setting", [{"pattern": "2:4"}, {"threshold": 0.1}, {"fraction": 0.5, "block": 4}])
 def test_there_is_no_pattern_of_whole_units(architecture: str, name: str, setting: Any, model: Model) -> None:
-    with pytest.raises(ReparamError, match=f"no pattern and no threshold. Give a fraction, as in {name}:0.25"):
+    with pytest.raises(ReparamError, match=f"no pattern, blocks or threshold. Give a fraction, as in {name}:0.25"):
         apply(model, {"rules": [{"sparsity": {"method": name, **setting}}]}, calibration=read())
 
 

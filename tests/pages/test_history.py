@@ -21,7 +21,8 @@ SPARSITY = st.builds(
     lambda method, how, setting: {"method": method} | (how if method == "wanda" else {}) | setting,
     st.sampled_from(["magnitude", "wanda"]), STATISTICS,
     st.integers(1, 99).map(lambda percent: {"fraction": percent / 100})
-    | st.sampled_from([{"pattern": one} for one in ("2:4", "4:8", "1:4")]))  # fmt: skip
+    | st.sampled_from([{"pattern": one} for one in ("2:4", "4:8", "1:4")])
+    | st.sampled_from([{"fraction": 0.5, "block": side} for side in (4, 8, 16, 32)]))  # fmt: skip
 BITS = st.builds(
     lambda method, how, bits, group, symmetric: (
         {"method": method, "bits": bits} | (how if method == "gptq" else {}) | ({"group": group} if group else {})
@@ -44,6 +45,11 @@ STEPS = {"rank": spread(RANK, "energy", "energy"), "sparsity": spread(SPARSITY, 
          "bits": spread(BITS, "output", "nothing")}  # fmt: skip
 
 
+def square(side: Any) -> dict[str, Any]:
+    """Of what share is zeroed, where not of single numbers."""
+    return {} if side == "one" else {"block": side}
+
+
 def said(controls: dict[str, Any]) -> dict[str, Any]:
     """The rules that these controls stand for, axis by axis, worked out from their keys alone."""
     found: dict[str, Any] = {}
@@ -55,7 +61,7 @@ def said(controls: dict[str, Any]) -> dict[str, Any]:
         position = {
             "rank": lambda: {controls["rank_unit"]: controls["rank"] / 100},
             "sparsity": lambda: ({"pattern": controls["sparsity_pattern"]} if "sparsity_pattern" in controls
-                                 else {"fraction": controls["sparsity"] / 100}),
+                                 else {"fraction": controls["sparsity"] / 100, **square(controls["sparsity_block"])}),
             "bits": lambda: {"bits": controls["bits"], "symmetric": controls["bits_symmetric"],
                              "group": None if controls["bits_group"] == "row" else controls["bits_group"]},
         }[axis]()  # fmt: skip

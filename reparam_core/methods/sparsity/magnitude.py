@@ -41,7 +41,7 @@ class Magnitude(Method):
     ) -> dict[str, Parametrization]:
         for leaf in leaves.values():
             self.refuse(setting, (leaf.weight.shape[0], leaf.weight.shape[1]))
-        if setting.kept_of is not None:
+        if setting.kept_of is not None or setting.block is not None:
             return {role: pruned(leaf, gone_by(leaf.weight.abs(), setting)) for role, leaf in leaves.items()}
         if setting.fraction is None:
             threshold, ties = float(setting.threshold or 0), 0

@@ -7,10 +7,11 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
+from reparam_core.errors import ReparamError
 from reparam_core.methods.base import CalibratedMethod, Prepared
 from reparam_core.methods.column_rounding import ColumnRounding
-from reparam_core.methods.hessian import inverse_factor, unused, walk_columns
-from reparam_core.methods.patterns import ByScore, outside_pattern, pruned
+from reparam_core.methods.hessian import BLOCK, inverse_factor, unused, walk_columns
+from reparam_core.methods.patterns import ByScore, lowest_blocks, outside_pattern, pruned
 from reparam_core.methods.settings import UNROUNDED, BitsSetting, SparsitySetting
 from reparam_core.parametrizations import Leaf, Sparse, Statistics
 from reparam_core.registry import register
@@ -40,6 +41,12 @@ class SparseGPT(ByScore, CalibratedMethod):
 
     def prepare_matrix(self, weight: Tensor, statistics: Statistics) -> Prepared:
         return {"factor": inverse_factor(statistics, self.damping), "unused": unused(statistics)}
+
+    def refuse(self, setting: SparsitySetting, shape: tuple[int, int]) -> None:
+        if setting.block is not None and BLOCK % setting.block:
+            raise ReparamError(f"sparsegpt goes by {BLOCK} columns at a time, into which blocks of {setting.block} do not fit.",
+                               f"Take blocks whose side divides {BLOCK}, as in sparsegpt:0.5b16.")  # fmt: skip
+        super().refuse(setting, shape)
 
     def at_matrix(self, prepared: Prepared, leaf: Leaf, setting: SparsitySetting) -> Sparse:
         weight = leaf.weight.float().clone()
@@ -74,13 +81,17 @@ class _Gone:
         self.mask = torch.zeros(weight.shape, dtype=torch.bool)
 
     def begin(self, start: int, end: int, now: Tensor) -> None:
-        """A block's share of least loss; a pattern waits for its groups."""
-        count = int((self.setting.fraction or 0) * (len(now) * (end - start)))
+        """A block's share of least loss, by numbers or by squares; a pattern waits for its groups."""
+        columns, fraction, side = slice(start, end), self.setting.fraction or 0, self.setting.block
+        if side is not None:
+            self.mask[:, columns] = lowest_blocks(self._losses(columns, now), fraction, side)
+            return
+        count = int(fraction * (len(now) * (end - start)))
         if count:
-            order = self._losses(slice(start, end), now).reshape(-1).argsort(stable=True)
+            order = self._losses(columns, now).reshape(-1).argsort(stable=True)
             block = torch.zeros(order.shape, dtype=torch.bool)
             block[order[:count]] = True
-            self.mask[:, start:end] = block.view(len(now), -1)
+            self.mask[:, columns] = block.view(len(now), -1)
 
     def settle(self, j: int, now: Tensor) -> Tensor:
         """The column with zeros where it is pruned."""

@@ -1,0 +1,84 @@
+"""Calibration text that a language model writes itself, where none of its own domain is at hand."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Generator
+
+import torch
+from torch import Tensor
+
+from reparam_core.data import Sequences, calibration, most_tokens
+from reparam_core.errors import ReparamError
+from reparam_core.models import Model
+from reparam_core.store import key, store
+
+WRITTEN = "written"  # the name that a recipe has for it
+CERTAIN = 4  # likeliest tokens behind the first, before chance has its say: LLM-QAT's three to five
+TOGETHER = 32  # sequences that are written side by side
+Reading = Generator[tuple[float, str], None, Sequences]
+
+
+def reading(model: Model, name: str, count: int, length: int, offset: int = 0) -> Reading:
+    """The sequences of a text, or what the model itself writes: yields how much is done, and what.
+
+    Each begins with a token drawn from the whole vocabulary, goes on with the likeliest few and then as the model draws
+    (Liu et al., 2023, LLM-QAT, section 3.1); `offset` is the seed. Written once, then from the store. Raises ReparamError
+    for a model that writes no text.
+    """
+    if name != WRITTEN:
+        return calibration(model, name, count, length, offset)
+    found = written_before(model, count, length, offset)
+    if found is None:
+        length = _fitting(model, length)
+        ids = yield from _write(model, count, length, offset)
+        store().save_tensors(_name(model, count, length, offset), {"ids": ids})
+        found = _sequences(ids, offset)
+    return found
+
+
+def written_before(model: Model, count: int, length: int, offset: int = 0) -> Sequences | None:
+    """What the model wrote when it was asked the same before."""
+    if model.objective != "causal":
+        raise ReparamError(f"{model.name} writes no text of its own.", "Calibrate it on a text.")
+    found = store().tensors(_name(model, count, _fitting(model, length), offset))
+    return _sequences(found["ids"], offset) if found else None
+
+
+def _fitting(model: Model, length: int) -> int:
+    return min(length, most_tokens(model) or length)
+
+
+def _name(model: Model, count: int, length: int, seed: int) -> str:
+    return key(written=model.sha256, count=count, length=length, seed=seed)
+
+
+def _sequences(ids: Tensor, seed: int) -> Sequences:
+    return Sequences(ids, WRITTEN, hashlib.sha256(ids.numpy().tobytes()).hexdigest(), seed, None)
+
+
+def _write(model: Model, count: int, length: int, seed: int) -> Generator[tuple[float, str], None, Tensor]:
+    """(count, length), some sequences side by side."""
+    draw, written = torch.Generator().manual_seed(seed), []
+    for start in range(0, count, TOGETHER):
+        rows = min(TOGETHER, count - start)
+        first = torch.randint(int(model.config.vocab_size), (rows, 1), generator=draw)
+        tokens, kept = [first], None
+        for place in range(1, length):
+            yield (
+                (start + rows * place / length) / count,
+                f"The model writes its calibration text: {start} of {count} sequences",
+            )
+            with torch.inference_mode():
+                answer = model.module(input_ids=tokens[-1], past_key_values=kept, use_cache=True)
+                kept, logits = answer.past_key_values, answer.logits[:, -1].float()
+                tokens.append(_next(logits, place, draw))
+        written.append(torch.cat(tokens, 1))
+    return torch.cat(written).clone()
+
+
+def _next(logits: Tensor, place: int, draw: torch.Generator) -> Tensor:
+    """(rows, 1)"""
+    if place <= CERTAIN:
+        return logits.argmax(-1, keepdim=True)
+    return torch.multinomial(logits.softmax(-1), 1, generator=draw)
