@@ -11,7 +11,7 @@ from pages.components.errors import show_error
 from pages.components.history import KEPT, load_recipe, undo_and_redo
 from pages.components.live import ask, ask_score, failed, live
 from pages.components.matrix import pick_matrix
-from pages.components.spectra_views import View, all_layers, alternating, one_matrix, sentence
+from pages.components.spectra_views import View, all_layers, alternating, one_matrix, save_one_matrix, sentence
 from reparam_core import ReparamError
 from reparam_core.jobs import (
     Ticket,
@@ -118,7 +118,11 @@ def page() -> None:
         if ticket is not None:
             failed(job, ticket)
     if view.spectrum.error is None:
+        st.session_state["saving"] = None  # not laid out yet
         live(lambda: draw(view, rest), view.spectrum, *view.scores, own, every=0.5)
+        st.session_state["saving"] = view.found is not None
+        if chosen == VIEWS[0] and st.session_state["saving"]:
+            save_one_matrix()
     with told:
         say_misread(drawn=chosen != VIEWS[1] or own is None or not own.pending)  # the map's controls come with it
 

@@ -7,6 +7,7 @@ import sys
 from importlib import import_module
 from threading import Thread
 
+from streamlit.runtime.pages_manager import PagesManager
 from streamlit.web.cli import main as streamlit
 
 FIRST, SCORED_ON = "embedded-decoder", ("addresses", "moby-dick")  # the landing page's
@@ -25,6 +26,9 @@ def get_ready() -> None:
 
 def main() -> None:
     """Streamlit's command line on app.py, in the main thread, where signals come."""
+    PagesManager.uses_pages_directory = (
+        False  # app.py says what is a page: a fresh server would run each file by itself
+    )
     Thread(target=get_ready, daemon=True).start()
     sys.argv = ["streamlit", "run", "app.py", *sys.argv[1:]]
     streamlit()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from decimal import ROUND_HALF_UP, Decimal
 from functools import partial
@@ -163,11 +164,17 @@ def one_matrix(view: View, tried: Ticket | None) -> None:
     dropped = spectrum_cut(view.role, view.found, view.cut, axis_of(view.recipe), loss)
     if dropped is not None:
         st.session_state.update({"cut-dropped": dropped, "picked": True})
-    told, saved = st.columns([4, 1], vertical_alignment="center")
-    with told:
-        formula(view, view.found)
-    with saved:
-        downloads(lambda: picture(view, cuts), "spectrum")
+    formula(view, view.found)
+    pictures: dict[str, Callable[[], Figure]] = st.session_state.setdefault("pictures", {})
+    pictures["spectrum"] = partial(picture, view, cuts)
+    if st.session_state.get("saving") is False:
+        st.rerun()  # the first picture since the page was laid out: its buttons are outside of this fragment
+
+
+def save_one_matrix() -> None:
+    """The picture's downloads, outside of what is drawn again while cuts are measured: a click on them would be lost."""
+    pictures: dict[str, Callable[[], Figure]] = st.session_state.setdefault("pictures", {})
+    downloads(lambda: pictures["spectrum"](), "spectrum")
 
 
 def picture(view: View, cuts: list[CutQuality]) -> Figure:
