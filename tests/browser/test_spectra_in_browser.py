@@ -30,7 +30,7 @@ def grip(page: Page) -> tuple[float, float]:
 
 
 def test_the_read_out_follows_the_hand_and_the_address_its_release(address: str, page: Page) -> None:
-    opened(page, f"{address}/spectra?role=layers.1.attention.q")
+    opened(page, f"{address}/spectra?beside_causal=nothing&role=layers.1.attention.q")
     before, (x, y) = tiles(page), grip(page)
     assert before[0] == "128"
     page.mouse.move(x, y)
@@ -54,7 +54,7 @@ def test_the_read_out_follows_the_hand_and_the_address_its_release(address: str,
 
 
 def test_escape_takes_a_drag_back(address: str, page: Page) -> None:
-    opened(page, f"{address}/spectra?role=layers.1.attention.q&cut=100")
+    opened(page, f"{address}/spectra?beside_causal=nothing&role=layers.1.attention.q&cut=100")
     x, y = grip(page)
     page.mouse.move(x, y)
     page.mouse.down()
@@ -68,7 +68,10 @@ def test_escape_takes_a_drag_back(address: str, page: Page) -> None:
 
 
 def test_keys_alone_move_the_cut(address: str, page: Page) -> None:
-    cut = opened(page, f"{address}/spectra?role=layers.1.attention.q&cut=100")
+    cut = opened(page, f"{address}/spectra?beside_causal=nothing&role=layers.1.attention.q&cut=100")
+    expect(page.get_by_text("measuring rank")).to_have_count(
+        0, timeout=120_000
+    )  # where the page is drawn anew meanwhile, Tab may begin again
     page.get_by_role("button", name="Apply this cut").focus()
     for _ in range(12):
         page.keyboard.press("Tab")
@@ -128,7 +131,7 @@ def test_every_view_fits_the_screen(address: str, page: Page, view: str, scheme:
 
 
 def test_the_picture_is_saved_as_it_stands(address: str, page: Page) -> None:
-    opened(page, f"{address}/spectra?role=layers.1.attention.q&cut=100")
+    opened(page, f"{address}/spectra?beside_causal=nothing&role=layers.1.attention.q&cut=100")
     with page.expect_download() as download:
         page.get_by_role("button", name="SVG").first.click()
     text = download.value.path().read_text(encoding="utf-8")
@@ -138,7 +141,7 @@ def test_the_picture_is_saved_as_it_stands(address: str, page: Page) -> None:
 
 
 def test_every_figure_says_how_it_is_made(address: str, page: Page) -> None:
-    opened(page, f"{address}/spectra?role=layers.1.attention.q&cut=100")
+    opened(page, f"{address}/spectra?beside_causal=nothing&role=layers.1.attention.q&cut=100")
     meanings = page.locator(".spectrum-cut .tile").evaluate_all("all => all.map(one => one.title)")
     for said, formula in zip(
         meanings,
