@@ -4,14 +4,16 @@ from collections.abc import Callable
 from functools import partial
 
 import streamlit as st
+from plotly.graph_objects import Figure
 
 from pages.components.address import read_address, say_misread
+from pages.components.charts import live_saved
 from pages.components.controls import pick_model, pick_recipe, pick_sources, take_own_source
 from pages.components.errors import show_error
 from pages.components.history import KEPT, load_recipe, undo_and_redo
-from pages.components.live import ask, ask_score, failed, live
+from pages.components.live import ask, ask_score, failed
 from pages.components.matrix import pick_matrix
-from pages.components.spectra_views import View, all_layers, alternating, one_matrix, save_one_matrix, sentence
+from pages.components.spectra_views import View, all_layers, alternating, one_matrix, sentence
 from reparam_core import ReparamError
 from reparam_core.jobs import (
     Ticket,
@@ -33,6 +35,7 @@ MEANING = (
     r"=\sqrt{1-\text{energy}}$. **Perplexity** is exp of the mean loss of a token, with this one matrix cut; base → cut, in "
     r"brackets the 95 % interval of the difference, paired bootstrap."
 )
+Drawing = Callable[[], Callable[[], Figure] | None]  # draws a view, and says how its slide is made
 VIEWS = ("One matrix", "All layers", "Alternating least squares")
 
 
@@ -65,7 +68,7 @@ def asked(model: Model, role: str, recipe: str, cut: int, sources: list[str], na
     return View(model, role, recipe, cut, sources, spectra, scores)
 
 
-def job_of(name: str, view: View) -> tuple[str, Ticket | None, Callable[[], None]]:
+def job_of(name: str, view: View) -> tuple[str, Ticket | None, Drawing]:
     """The chosen view's own job by name, and how it is drawn."""
     model, role = view.model, view.role
     if name == VIEWS[1]:
@@ -80,12 +83,13 @@ def job_of(name: str, view: View) -> tuple[str, Ticket | None, Callable[[], None
     return "cuts", tried, partial(one_matrix, view, tried)
 
 
-def draw(view: View, rest: Callable[[], None]) -> None:
-    """The sentence, then the chosen view."""
+def draw(view: View, rest: Drawing) -> Callable[[], Figure] | None:
+    """The sentence, then the chosen view; how its slide is made, where its downloads are not its own."""
     st.markdown(f"#### {sentence(view)}", help=MEANING)
-    rest()
+    slide = rest()
     if st.session_state.pop("picked", False):
         st.rerun()  # what was picked in this fragment moves the controls outside it; drawn first, so that nothing is lost
+    return slide
 
 
 def page() -> None:
@@ -118,11 +122,7 @@ def page() -> None:
         if ticket is not None:
             failed(job, ticket)
     if view.spectrum.error is None:
-        st.session_state["saving"] = None  # not laid out yet
-        live(lambda: draw(view, rest), view.spectrum, *view.scores, own, every=0.5)
-        st.session_state["saving"] = view.found is not None
-        if chosen == VIEWS[0] and st.session_state["saving"]:
-            save_one_matrix()
+        live_saved(lambda: draw(view, rest), "spectrum", view.spectrum, *view.scores, own, every=0.5)
     with told:
         say_misread(drawn=chosen != VIEWS[1] or own is None or not own.pending)  # the map's controls come with it
 

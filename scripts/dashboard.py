@@ -26,9 +26,7 @@ def get_ready() -> None:
 
 def main() -> None:
     """Streamlit's command line on app.py, in the main thread, where signals come."""
-    PagesManager.uses_pages_directory = (
-        False  # app.py says what is a page: a fresh server would run each file by itself
-    )
+    PagesManager.uses_pages_directory = False  # else a fresh server takes each file of pages/ for a page by itself
     Thread(target=get_ready, daemon=True).start()
     sys.argv = ["streamlit", "run", "app.py", *sys.argv[1:]]
     streamlit()

@@ -8,6 +8,7 @@ from typing import Any
 import streamlit as st
 
 from pages.components.history import CALIBRATION, KEPT, READ, calibration_texts
+from pages.components.more import fit_to
 from pages.components.words import source_titles, source_words
 from reparam_core.data import ENTRIES as TEXTS
 from reparam_core.data import TABLES, calibration, most_tokens
@@ -30,8 +31,7 @@ _amounts: dict[tuple[str, Calibration], tuple[int, int]] = {}
 def pick_calibration(model: Model) -> dict[str, Any]:
     """Text and amount in the sidebar, as a recipe has them."""
     texts = [one for one in calibration_texts() if one != WRITTEN or model.objective == "causal"]
-    if st.session_state.get(f"{CALIBRATION}text") not in (None, *texts):
-        del st.session_state[f"{CALIBRATION}text"]  # another model writes nothing
+    fit_to(texts, f"{CALIBRATION}text")  # another model may write nothing
     titles = source_titles(texts)
     with st.sidebar:
         text = st.selectbox("Calibrated on", texts, key=f"{CALIBRATION}text", format_func=titles.__getitem__, help=HELP,

@@ -31,12 +31,28 @@ def chart(figure: go.Figure, name: str, heading: str = "", **selection: Any) -> 
 
 def live_chart(draw: Callable[[], go.Figure | None], name: str, *tickets: Ticket | None, every: float, heading: str = "",
                beside: Callable[[], None] | None = None, **selection: Any) -> None:  # fmt: skip
-    """Draw what `draw` makes, and again while a ticket is pending; None where there is nothing to draw yet.
+    """Draw what `draw` makes, and again while a ticket is pending; None where there is nothing to draw yet."""
 
-    Its downloads, with `beside` to their left, stand outside of what is drawn again: a button that is drawn again has a new file, and a click on the
+    def drawn() -> Callable[[], go.Figure] | None:
+        figure = draw()
+        if figure is None:
+            return None
+        _plot(figure, name, **selection)
+        return lambda: figure
+
+    live_saved(drawn, name, *tickets, every=every, heading=heading, beside=beside)
+
+
+def live_saved(draw: Callable[[], Callable[[], go.Figure] | None], name: str, *tickets: Ticket | None, every: float,
+               heading: str = "", beside: Callable[[], None] | None = None) -> None:  # fmt: skip
+    """The same for what draws itself: `draw` says how its slide is made, None where there is none.
+
+    The downloads, with `beside` to their left, stand outside of what is drawn again: a button that is drawn again has a new file, and a click on the
     button that was there before finds none.
     """
-    figures: dict[str, go.Figure] = st.session_state.setdefault("figures", {})  # a download's thread knows no session
+    figures: dict[str, Callable[[], go.Figure]] = st.session_state.setdefault(
+        "figures", {}
+    )  # a download's thread knows no session
     laid_out = False
 
     def drawn() -> None:
@@ -45,13 +61,12 @@ def live_chart(draw: Callable[[], go.Figure | None], name: str, *tickets: Ticket
             figures.pop(name, None)
             return
         figures[name] = figure
-        _plot(figure, name, **selection)
         if laid_out and not shown:
             st.rerun()  # the first figure since the page was laid out: its buttons are outside of this fragment
 
     live(drawn, *tickets, every=every)
     if name in figures:
-        downloads(lambda: figures[name], name, heading, beside)
+        downloads(lambda: figures[name](), name, heading, beside)
     laid_out = True
 
 

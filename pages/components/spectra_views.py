@@ -10,7 +10,7 @@ from functools import partial
 import streamlit as st
 from plotly.graph_objects import Figure
 
-from pages.components.charts import chart, downloads
+from pages.components.charts import chart
 from pages.components.history import KEPT
 from pages.components.matrix import matrix_clicked
 from pages.components.spectrum_cut import loss_of, score_of, spectrum_cut
@@ -153,11 +153,11 @@ def known_cuts(view: View, tried: Ticket | None) -> list[CutQuality]:
     return on_one_base((known | kept).values())
 
 
-def one_matrix(view: View, tried: Ticket | None) -> None:
-    """The spectrum under a cut that one drags, and the formula with its numbers."""
+def one_matrix(view: View, tried: Ticket | None) -> Callable[[], Figure] | None:
+    """The spectrum under a cut that one drags, and the formula with its numbers; how its slide is made."""
     if view.found is None:
         st.progress(0.0, f"Singular values of {view.role} …")
-        return
+        return None
     cuts = known_cuts(view, tried)
     reason = "" if view.sources else "this model has no head to score"
     loss = loss_of(cuts, view.sources[0] if view.sources else "any text", doing_of(view, tried), reason)
@@ -165,16 +165,7 @@ def one_matrix(view: View, tried: Ticket | None) -> None:
     if dropped is not None:
         st.session_state.update({"cut-dropped": dropped, "picked": True})
     formula(view, view.found)
-    pictures: dict[str, Callable[[], Figure]] = st.session_state.setdefault("pictures", {})
-    pictures["spectrum"] = partial(picture, view, cuts)
-    if st.session_state.get("saving") is False:
-        st.rerun()  # the first picture since the page was laid out: its buttons are outside of this fragment
-
-
-def save_one_matrix() -> None:
-    """The picture's downloads, outside of what is drawn again while cuts are measured: a click on them would be lost."""
-    pictures: dict[str, Callable[[], Figure]] = st.session_state.setdefault("pictures", {})
-    downloads(lambda: pictures["spectrum"](), "spectrum")
+    return partial(picture, view, cuts)
 
 
 def picture(view: View, cuts: list[CutQuality]) -> Figure:

@@ -123,9 +123,7 @@ class SparsitySetting(Setting):
     fraction: Annotated[float, Field(ge=0, lt=1)] | None = None
     threshold: Annotated[float, Field(ge=0)] | None = None  # zero where |w| is below it
     pattern: Annotated[str, Field(pattern=r"^[1-9]\d*:[1-9]\d*$")] | None = None  # `2:4`: two of every four kept
-    block: Annotated[int, Field(ge=2, le=WIDEST_BLOCK)] | None = (
-        None  # a fraction of squares of that side, not of single numbers
-    )
+    block: Annotated[int, Field(ge=2, le=WIDEST_BLOCK)] | None = None  # the fraction is of squares of that side
 
     @field_validator("pattern")
     @classmethod

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from pages.components import spectra_views
+from pages.components import charts, spectra_views
 from reparam_core import ReparamError, jobs
 from reparam_core.models import load
 from tests.pages.conftest import Open, control, sentence, settled, titles, told
@@ -80,7 +80,7 @@ def test_all_layers_map_a_quantity_and_overlay_the_chosen_kind(opened: Open, qua
 
 def test_the_footer_says_what_the_loss_was_scored_on(opened: Open, monkeypatch: pytest.MonkeyPatch) -> None:
     given: list[str] = []
-    monkeypatch.setattr(spectra_views, "downloads", lambda make, _name: given.append(str(make().to_dict())))
+    monkeypatch.setattr(charts, "downloads", lambda make, *_: given.append(str(make().to_dict())))
     opened("spectra", role="layers.1.mlp.up", cut="40")
     assert "perplexity on the addresses: 512 tokens in float32, sequences of 257" in re.sub(
         r"\s*<br>\s*", " ", given[-1]

@@ -82,16 +82,10 @@ class _Gone:
 
     def begin(self, start: int, end: int, now: Tensor) -> None:
         """A block's share of least loss, by numbers or by squares; a pattern waits for its groups."""
-        columns, fraction, side = slice(start, end), self.setting.fraction or 0, self.setting.block
-        if side is not None:
-            self.mask[:, columns] = lowest_blocks(self._losses(columns, now), fraction, side)
-            return
-        count = int(fraction * (len(now) * (end - start)))
-        if count:
-            order = self._losses(columns, now).reshape(-1).argsort(stable=True)
-            block = torch.zeros(order.shape, dtype=torch.bool)
-            block[order[:count]] = True
-            self.mask[:, columns] = block.view(len(now), -1)
+        if self.setting.fraction:
+            columns = slice(start, end)
+            losses = self._losses(columns, now)
+            self.mask[:, columns] = lowest_blocks(losses, self.setting.fraction, self.setting.block or 1)
 
     def settle(self, j: int, now: Tensor) -> Tensor:
         """The column with zeros where it is pruned."""
