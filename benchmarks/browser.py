@@ -11,7 +11,9 @@ from playwright.sync_api import Locator, Page, sync_playwright
 from benchmarks.timing import Row
 from scripts.browser import FLAGS, dashboard, find_browser
 
-READ = "() => document.querySelector('.st-key-fresh h4')?.innerText ?? ''"  # not that of the setting before, in grey
+# Of the setting itself, not that of the one before, in grey.
+READ = """() => [...document.querySelectorAll('[class*="st-key-figures-"]')]
+    .find(one => getComputedStyle(one).opacity === '1')?.querySelector('h4')?.innerText ?? ''"""
 
 
 def slider(runs: int) -> Iterator[Row]:

@@ -87,7 +87,7 @@ def loss(model: Model, module: nn.Module, ids: Tensor) -> Tensor:
     ](model, module, ids)
 
 
-def answers(model: Model, length: int) -> int:
+def answers_scored(model: Model, length: int) -> int:
     """Over how many of its answers the mean loss of one sequence of that many tokens is taken."""
     return {"masked": max(1, length // HIDDEN_EVERY), "classification": 1}.get(model.objective, length)
 

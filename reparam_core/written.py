@@ -8,7 +8,7 @@ from collections.abc import Generator
 import torch
 from torch import Tensor
 
-from reparam_core.data import Sequences, calibration, most_tokens
+from reparam_core.data import Sequences, calibration, fitting
 from reparam_core.errors import ReparamError
 from reparam_core.models import Model
 from reparam_core.store import key, store
@@ -30,7 +30,7 @@ def reading(model: Model, name: str, count: int, length: int, offset: int = 0) -
         return calibration(model, name, count, length, offset)
     found = written_before(model, count, length, offset)
     if found is None:
-        length = _fitting(model, length)
+        length = fitting(model, length)
         ids = yield from _write(model, count, length, offset)
         store().save_tensors(_name(model, count, length, offset), {"ids": ids})
         found = _sequences(ids, offset)
@@ -41,12 +41,8 @@ def written_before(model: Model, count: int, length: int, offset: int = 0) -> Se
     """What the model wrote when it was asked the same before."""
     if model.objective != "causal":
         raise ReparamError(f"{model.name} writes no text of its own.", "Calibrate it on a text.")
-    found = store().tensors(_name(model, count, _fitting(model, length), offset))
+    found = store().tensors(_name(model, count, fitting(model, length), offset))
     return _sequences(found["ids"], offset) if found else None
-
-
-def _fitting(model: Model, length: int) -> int:
-    return min(length, most_tokens(model) or length)
 
 
 def _name(model: Model, count: int, length: int, seed: int) -> str:

@@ -7,8 +7,9 @@ import sys
 from importlib import import_module
 from threading import Thread
 
-from streamlit.runtime.pages_manager import PagesManager
 from streamlit.web.cli import main as streamlit
+
+import pages as pages  # tells Streamlit before it starts that app.py says which pages there are
 
 FIRST, SCORED_ON = "embedded-decoder", ("addresses", "moby-dick")  # the landing page's
 
@@ -26,7 +27,6 @@ def get_ready() -> None:
 
 def main() -> None:
     """Streamlit's command line on app.py, in the main thread, where signals come."""
-    PagesManager.uses_pages_directory = False  # else a fresh server takes each file of pages/ for a page by itself
     Thread(target=get_ready, daemon=True).start()
     sys.argv = ["streamlit", "run", "app.py", *sys.argv[1:]]
     streamlit()

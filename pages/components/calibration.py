@@ -11,7 +11,7 @@ from pages.components.history import CALIBRATION, KEPT, READ, calibration_texts
 from pages.components.more import fit_to
 from pages.components.words import source_titles, source_words
 from reparam_core.data import ENTRIES as TEXTS
-from reparam_core.data import TABLES, calibration, most_tokens
+from reparam_core.data import TABLES, calibration, fitting
 from reparam_core.errors import ReparamError
 from reparam_core.models import Model
 from reparam_core.recipes import Calibration, Recipe
@@ -60,7 +60,7 @@ def _fewer(model: Model, asked: Calibration) -> None:
 def amount_of(model: Model, asked: Calibration) -> tuple[int, int]:
     """How many sequences of how many tokens are really read; what cannot be read is told where it is asked for."""
     if asked.text == WRITTEN:
-        return asked.sequences, min(asked.length, most_tokens(model) or asked.length)
+        return asked.sequences, fitting(model, asked.length)
     name = (model.sha256, asked)
     if name not in _amounts:
         try:

@@ -37,7 +37,7 @@ from pages.components.rewriting import pick_rewrite
 from pages.components.words import setting_words, source_titles
 from reparam_core import ReparamError
 from reparam_core.apply import check
-from reparam_core.data import is_labelled, keep_own, most_tokens, own_sources
+from reparam_core.data import fitting, is_labelled, keep_own, own_sources
 from reparam_core.jobs import Ticket, fetched, loader
 from reparam_core.jobs.exploring import LENGTH
 from reparam_core.measure.evaluation import evaluation
@@ -144,7 +144,7 @@ def pick_sources(model: Model) -> list[str]:
 
 def _own_source(suffixes: Sequence[str], model: Model) -> None:
     """The user's own text, pasted or from a file, or own labelled table."""
-    tokens = min(LENGTH, most_tokens(model) or LENGTH)
+    tokens = fitting(model, LENGTH)
     least = f"{tokens} tokens, about {round(WORDS_A_TOKEN * tokens, -1):.0f} words"
     with st.popover("Your own text or table", width="stretch", icon=":material/upload_file:"):
         pasted = st.text_area(f"Paste a text of at least {least}", key="own_text") if ".txt" in suffixes else ""

@@ -10,7 +10,7 @@ from reparam_core.apply.applying import (
     prepare,
 )
 from reparam_core.apply.caching import cache_bytes, cached_roles
-from reparam_core.apply.checking import calibration_of, check, reading_of
+from reparam_core.apply.checking import check, reading_of
 from reparam_core.apply.returning import Returning
 from reparam_core.apply.rewriting import suited
 from reparam_core.apply.setting import Setting, base
@@ -18,4 +18,4 @@ from reparam_core.apply.steps import units
 from reparam_core.apply.threads import single_threaded
 
 __all__ = ["Applying", "CancelledError", "Progress", "Returning", "Setting", "apply", "applying", "base", "cache_bytes", "cached_roles",
-           "calibration_of", "check", "finished", "prepare", "reading_of", "single_threaded", "suited", "units"]  # fmt: skip
+           "check", "finished", "prepare", "reading_of", "single_threaded", "suited", "units"]  # fmt: skip

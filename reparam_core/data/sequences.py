@@ -61,10 +61,10 @@ def sequences(model: Reader, name: str, count: int = 16, length: int = 512, offs
     if count < 1 or length < 2 or offset < 0:
         raise ReparamError(f"{count} sequences of {length} tokens from {offset} on score nothing.",
                            "Ask for at least one sequence of two tokens.")  # fmt: skip
-    limit, notes = most_tokens(model), []
-    if limit and length > limit:
-        notes.append(f"length {length} is above the model's {limit} positions: {limit} used")
-        length = limit
+    notes, most = [], fitting(model, length)
+    if most < length:
+        notes.append(f"length {length} is above the model's {most} positions: {most} used")
+        length = most
     if name.endswith(".npy"):
         return _array(name, count, length, int(model.config.vocab_size), notes)
     found = text(name)
@@ -86,6 +86,11 @@ def most_tokens(model: Reader) -> int | None:
     told = (getattr(model.config, "max_position_embeddings", None), getattr(model.tokenizer, "model_max_length", None))
     limits = [one for one in told if one and one < UNLIMITED]
     return min(limits, default=None)
+
+
+def fitting(model: Reader, length: int) -> int:
+    """As many tokens of a sequence as the model has positions for."""
+    return min(length, most_tokens(model) or length)
 
 
 def _tokens(model: Reader, found: Text, wanted: int) -> list[int]:

@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 
-from reparam_core.apply import Applying, Setting, applying, base, calibration_of
+from reparam_core.apply import Applying, Setting, applying, base, check, reading_of
 from reparam_core.data import is_labelled, refuse_overlap
 from reparam_core.jobs.stepping import aside, stepping
 from reparam_core.measure.changes import Claim, bytes_by_kind, changes, claims
@@ -179,9 +179,10 @@ def explored(model: Model, recipe: str, sources: Sequence[str]) -> Iterator[Expl
     if not missing:
         return
     started = time.perf_counter()
-    _refuse_overlap(model, parsed, missing)
     so_far = Explored(dict(points))
-    setting = yield from stepping(building(model, parsed), lambda share, what: replace(so_far, doing=what, share=share))
+    setting = yield from stepping(
+        _apart(model, parsed, missing), lambda share, what: replace(so_far, doing=what, share=share)
+    )
     yield replace(so_far, doing="Scoring the first tokens", share=1.0)  # what was asked meanwhile goes first
     for quality in _looked_at(model, [quality_steps(setting, one, KL_SEQUENCES) for one in missing]):
         if quality.final or _enough(quality, model):
@@ -209,12 +210,14 @@ def _points(model: Model, recipe: Recipe, asked: Sequence[Evaluation]) -> dict[s
     return {one.name: point for one in asked if (point := _kept(model, recipe, one))}
 
 
-def _refuse_overlap(model: Model, recipe: Recipe, asked: Sequence[Evaluation]) -> None:
-    """Raises ReparamError where the recipe is calibrated on what it would be measured on."""
-    read = calibration_of(model, recipe)
+def _apart(model: Model, recipe: Recipe, asked: Sequence[Evaluation]) -> Applying:
+    """The setting in steps. Raises ReparamError where the recipe is calibrated on what it would be measured on."""
+    check(model, recipe)  # before the model writes its calibration text for a minute
+    read = yield from reading_of(model, recipe)
     if read is not None:
         for one in asked:
             refuse_overlap(read.ids, one.read)
+    return (yield from building(model, recipe))
 
 
 def _looked_at(model: Model, runs: Sequence[Iterator[Quality]]) -> Iterator[Quality]:

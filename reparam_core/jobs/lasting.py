@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from reparam_core.data import most_tokens
+from reparam_core.data import fitting
 from reparam_core.models import Model
 from reparam_core.recipes import Calibration, Recipe
 
@@ -12,9 +12,8 @@ SECONDS = {"one-shot": 4.5e-11, "sequential": 9e-11}
 
 def seconds_to_read(model: Model, calibration: Calibration, statistics: str) -> float:
     """For the statistics of a whole model's inputs: once, or sequentially, for every setting anew."""
-    length = min(calibration.length, most_tokens(model) or calibration.length)
     numbers = sum(one.parameters for one in model.matrices.values() if one.compressed_by_default)
-    return SECONDS[statistics] * numbers * calibration.sequences * length
+    return SECONDS[statistics] * numbers * calibration.sequences * fitting(model, calibration.length)
 
 
 def seconds_at_first(model: Model, recipe: Recipe) -> float:

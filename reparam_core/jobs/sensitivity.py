@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, field, replace
 
 from reparam_core.apply import applying, base
 from reparam_core.data import Sequences, refuse_overlap
-from reparam_core.gradients import answers, with_gradients
+from reparam_core.gradients import answers_scored, with_gradients
 from reparam_core.jobs.exploring import asked_of, exploring_dtype
 from reparam_core.jobs.stepping import last_of, stepping
 from reparam_core.measure.sensitivity import Behind, Part, alone, everywhere, positions, second_order
@@ -96,7 +96,7 @@ def _estimated(
     known = yield from _statistics(model, read, so_far)
     setting = yield from stepping(applying(model, recipe), lambda share, what: replace(so_far, doing=what))
     parts: dict[str, Part] = {}
-    count = len(read.ids), answers(model, read.ids.shape[1])
+    count = len(read.ids), answers_scored(model, read.ids.shape[1])
     for role, form in setting.forms.items():
         if role in known and known[role].fisher is not None:
             change = form.dense().float() - model.weight(role).float()
