@@ -2,28 +2,40 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 
-from reparam_core.methods.grids import Grid, fitted, searched
+from reparam_core.methods.grids import Grid, searched
 from reparam_core.methods.settings import BitsSetting
 from reparam_core.parametrizations import Quantized
 from reparam_core.parametrizations.quantized import grid_shape, group_columns
+
+Fit = Callable[[Tensor, BitsSetting, Tensor], Grid]  # to W, by what a squared error costs, (in) or (out, in)
 
 
 class ColumnRounding:
     """The grids of one matrix and what has been rounded on them."""
 
     def __init__(
-        self, weight: Tensor, mask: Tensor | None, setting: BitsSetting, cost: Tensor | None, fixed: bool
+        self,
+        weight: Tensor,
+        mask: Tensor | None,
+        setting: BitsSetting,
+        cost: Tensor,
+        fit: Fit = searched,
+        fixed: bool = False,
     ) -> None:
-        self.setting, self.mask, self.shape = setting, mask, (weight.shape[0], weight.shape[1])
-        self.cost = cost if cost is None or mask is None else cost * mask  # of a squared error; None: grids span all
+        self.setting, self.mask, self.shape, self.fit = setting, mask, (weight.shape[0], weight.shape[1]), fit
+        self.cost = cost if mask is None else cost * mask  # of a squared error of each number
         self.columns = group_columns(self.shape, setting.group)
-        self.late = not fixed and grid_shape(self.shape, setting.group)[1] > 1  # a grid fits its group as it has become
-        whole = fitted(weight, setting) if self.late else self._grid(weight, setting, self.cost)
-        self.scale, self.zero = whole.scale.clone(), None if whole.zero is None else whole.zero.clone()
+        self.zero: Tensor | None = None
+        self.scale = torch.empty(grid_shape(self.shape, setting.group), dtype=torch.float16)
         self.codes = torch.empty(self.shape, dtype=torch.uint8)
+        self.late = not fixed and self.scale.shape[1] > 1  # a grid fits its group as it has become
+        if not self.late:
+            self._put(slice(None), fit(weight, setting, self.cost))
 
     @property
     def form(self) -> Quantized:
@@ -37,18 +49,18 @@ class ColumnRounding:
             self._fit(group, now[:, j : j + self.columns])
         return self._round(place, group, now[:, j])
 
-    @staticmethod
-    def _grid(weight: Tensor, setting: BitsSetting, cost: Tensor | None) -> Grid:
-        return fitted(weight, setting) if cost is None else searched(weight, setting, cost)
-
     def _fit(self, group: int, block: Tensor) -> None:
         """To a group as it has become; its columns stand in W's order."""
-        start = group * self.columns
-        cost = None if self.cost is None else self.cost[..., start : start + self.columns]
-        grid = self._grid(block, self.setting.model_copy(update={"group": None}), cost)
-        self.scale[:, group] = grid.scale[:, 0]
-        if self.zero is not None and grid.zero is not None:
-            self.zero[:, group] = grid.zero[:, 0]
+        cost = self.cost[..., group * self.columns : (group + 1) * self.columns]
+        grid = self.fit(block, self.setting.model_copy(update={"group": None}), cost)
+        self._put(slice(group, group + 1), grid)
+
+    def _put(self, groups: slice, grid: Grid) -> None:
+        self.scale[:, groups] = grid.scale
+        if grid.zero is not None:
+            if self.zero is None:
+                self.zero = torch.empty(self.scale.shape, dtype=grid.zero.dtype)
+            self.zero[:, groups] = grid.zero
 
     def _round(self, place: int, group: int, column: Tensor) -> Tensor:
         grid = Grid(self.scale[:, group], None if self.zero is None else self.zero[:, group], self.setting.bits)

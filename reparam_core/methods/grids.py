@@ -13,12 +13,15 @@ from reparam_core.parametrizations import Quantized
 from reparam_core.parametrizations.quantized import PER_TENSOR, Group, by_group, group_columns, over_group, row_pieces
 
 SMALLEST_SCALE = 2.0**-24  # float16's smallest number: a scale of zero would divide by it
+FARTHEST = 1024.0  # codes from a zero point to any number: float16 still tells halves of a code apart there
+ROUNDS = 5  # of codes and lines in turn
+Line = tuple[Tensor, Tensor]  # scale and zero point of every group, float16 (rows, groups)
 SHARES = [1 - step / 20 for step in range(11)]  # of a group's range, from all of it to half
 
 
 @dataclass(frozen=True)
 class Grid:
-    """scale float16 and zero uint8, each (rows, groups); a zero of None is a symmetric grid around its middle code."""
+    """scale float16 and zero, each (rows, groups): a code in uint8, or float16 between codes; None: symmetric around the middle code."""
 
     scale: Tensor
     zero: Tensor | None
@@ -55,6 +58,67 @@ def searched(weight: Tensor, setting: BitsSetting, importance: Tensor) -> Grid:
         lost = groups_of((weight - form.dense()).square_().mul_(importance), setting.group).sum(-1)
         best, least = torch.where(lost < least, share, best), torch.minimum(lost, least)
     return _between(low * best, high * best, setting)
+
+
+def free(weight: Tensor, setting: BitsSetting, importance: Tensor) -> Grid:
+    """With a zero point anywhere between codes: Σ importance · (w − s(q − z))² of every group small; as `searched`.
+
+    Over the best share of the range, then in turn the nearest codes q and the least-squares line through all (q, w).
+    Numbers that weigh nothing stretch no range.
+    """
+    grouped, cost = (groups_of(one, setting.group) for one in (weight.float(), importance.expand_as(weight)))
+    low, high = _span(grouped, cost > 0)
+    middle, half, highest = (low + high) / 2, (high - low) / 2, 2**setting.bits - 1
+    best, least = over(low, high, highest), torch.full_like(low, torch.inf)
+    for share in SHARES:
+        trial = over(middle - share * half, middle + share * half, highest)
+        best, least = _better(best, least, trial, grouped, cost, highest)
+    for _ in range(ROUNDS):
+        best, least = _better(best, least, _through(best, grouped, cost, highest), grouped, cost, highest)
+    return Grid(*best, setting.bits)
+
+
+def over(low: Tensor, high: Tensor, highest: int) -> Line:
+    """From the one to the other, wherever zero lies.
+
+    Numbers that lie close together and far from zero get a wider scale, lest float16 cannot hold their zero point.
+    """
+    least = torch.maximum(-low, high).clamp_min(SMALLEST_SCALE * FARTHEST) / FARTHEST
+    scale = torch.maximum((high - low) / highest, least).half()
+    return scale, (-low / scale.float()).half()
+
+
+def _span(grouped: Tensor, counted: Tensor) -> tuple[Tensor, Tensor]:
+    """The least and the greatest of those that count in every group; 0 and 0 where none does."""
+    low, high = grouped.masked_fill(~counted, torch.inf).amin(-1), grouped.masked_fill(~counted, -torch.inf).amax(-1)
+    return low.where(low <= high, 0), high.where(low <= high, 0)
+
+
+def _codes(line: Line, grouped: Tensor, highest: int) -> Tensor:
+    scale, zero = (one.float().unsqueeze(-1) for one in line)
+    return (grouped / scale).add_(zero).round_().clamp_(0, highest)
+
+
+def _better(best: Line, least: Tensor, trial: Line, grouped: Tensor, cost: Tensor, highest: int) -> tuple[Line, Tensor]:
+    """In every group the line that loses less, and what it loses."""
+    scale, zero = (one.float().unsqueeze(-1) for one in trial)
+    values = _codes(trial, grouped, highest).sub_(zero).mul_(scale)
+    lost = values.sub_(grouped).square_().mul_(cost).sum(-1)
+    better = lost < least
+    found = trial[0].where(better, best[0]), trial[1].where(better, best[1])
+    return found, torch.minimum(lost, least)
+
+
+def _through(line: Line, grouped: Tensor, cost: Tensor, highest: int) -> Line:
+    """The line of least squares through codes and numbers; where all codes are one, the line as it was."""
+    codes = _codes(line, grouped, highest)
+    share = cost / cost.sum(-1, keepdim=True).clamp_min(torch.finfo(torch.float32).tiny)
+    code, number = ((share * one).sum(-1, keepdim=True) for one in (codes, grouped))
+    slope = (share * (codes - code) * (grouped - number)).sum(-1) / (share * (codes - code).square()).sum(-1)
+    scale = slope.half()
+    zero = code.squeeze(-1) - number.squeeze(-1) / scale.float()
+    held = (scale > 0) & (zero.abs() <= FARTHEST)  # false where either is not a number
+    return scale.where(held, line[0]), zero.half().where(held, line[1])
 
 
 def _between(low: Tensor, high: Tensor, setting: BitsSetting) -> Grid:

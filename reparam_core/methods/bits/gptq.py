@@ -7,8 +7,10 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
+from reparam_core.errors import ReparamError
 from reparam_core.methods.base import CalibratedMethod, Prepared
 from reparam_core.methods.column_rounding import ColumnRounding
+from reparam_core.methods.grids import Grid, fitted, free, searched
 from reparam_core.methods.hessian import inverse_factor, unused, walk_columns
 from reparam_core.methods.settings import BitsSetting
 from reparam_core.parametrizations import Leaf, Quantized, Statistics
@@ -23,6 +25,7 @@ class GPTQ(CalibratedMethod):
     A group's grid is fitted when its first column comes up; with `act_order` the columns go by falling diag(H), and the
     grids are fitted beforehand, so that groups stay neighbours. With `clip` a grid spans the share of its group's range
     that makes Σ e²/U² least, which is what its columns lose (equation 4 of the paper); the authors' code spans all of it.
+    With `free_zero` the zero point lies anywhere between codes, as HQQ's, in 16 bits instead of as many as a code has.
     """
 
     name: ClassVar[str] = "gptq"
@@ -35,6 +38,13 @@ class GPTQ(CalibratedMethod):
     damping: Annotated[float, Field(gt=0)] = 0.01  # of the mean of the Hessian's diagonal
     act_order: bool = False
     clip: bool = True
+    free_zero: bool = False  # not of symmetric grids, which have none
+
+    def refuse(self, setting: BitsSetting, shape: tuple[int, int]) -> None:
+        if self.free_zero and setting.symmetric:
+            raise ReparamError("A symmetric grid has no zero point that could be free.",
+                               "Leave out symmetric, or free_zero.")  # fmt: skip
+        super().refuse(setting, shape)
 
     def prepare_matrix(self, weight: Tensor, statistics: Statistics) -> Prepared:
         order = self._order(statistics)
@@ -52,7 +62,12 @@ class GPTQ(CalibratedMethod):
         if leaf.mask is None:
             weight[:, prepared["unused"]] = 0  # what nothing multiplies need not widen a grid
         factor = prepared["factor"]
-        cost = torch.empty(len(order)).scatter_(0, order, factor.diagonal().pow(-2)) if self.clip else None
-        rounding = ColumnRounding(weight, leaf.mask, setting, cost, fixed=self.act_order)
+        cost = torch.empty(len(order)).scatter_(0, order, factor.diagonal().pow(-2))
+        fit = free if self.free_zero else searched if self.clip else _spanning
+        rounding = ColumnRounding(weight, leaf.mask, setting, cost, fit, fixed=self.act_order)
         walk_columns(weight[:, order], factor, lambda j, now: rounding.settle(int(order[j]), j, now))
         return rounding.form
+
+
+def _spanning(weight: Tensor, setting: BitsSetting, _cost: Tensor) -> Grid:
+    return fitted(weight, setting)

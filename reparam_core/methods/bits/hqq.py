@@ -8,12 +8,11 @@ from pydantic import Field
 from torch import Tensor
 
 from reparam_core.methods.base import MatrixMethod, Prepared
-from reparam_core.methods.grids import SMALLEST_SCALE, groups_of
+from reparam_core.methods.grids import groups_of, over
 from reparam_core.methods.settings import BitsSetting
 from reparam_core.parametrizations import Leaf, Quantized
 from reparam_core.registry import register
 
-FARTHEST = 1024.0  # codes from a zero point to any number: float16 still tells halves of a code apart there
 ROUNDED_AT = 4  # bits at which the library begins with a whole zero point
 
 
@@ -47,8 +46,7 @@ class HQQ(MatrixMethod):
         counted = groups_of(torch.ones_like(weight, dtype=torch.bool), setting.group)  # a last group may be ragged
         low = grouped.masked_fill(~counted, torch.inf).amin(-1, keepdim=True)
         high = grouped.masked_fill(~counted, -torch.inf).amax(-1, keepdim=True)
-        least = torch.maximum(-low, high).clamp_min_(SMALLEST_SCALE * FARTHEST) / FARTHEST
-        scale = torch.maximum((high - low) / highest, least).half().float()
+        scale = over(low, high, highest)[0].float()
         zero = -low / scale
         zero = self._moved(grouped, counted, scale, zero.round() if setting.bits == ROUNDED_AT else zero, highest)
         zero = zero.half().float()

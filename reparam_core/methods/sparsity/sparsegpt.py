@@ -57,13 +57,8 @@ class SparseGPT(ByScore, CalibratedMethod):
         if self.kept_bits == UNROUNDED:
             settled = walk_columns(weight, factor, gone.settle, gone.begin)
             return pruned(Leaf(leaf.path, settled, leaf.mask), settled == 0)  # no longer rounded to what the file keeps
-        rounding = ColumnRounding(
-            weight,
-            None,
-            BitsSetting(bits=self.kept_bits, group=self.kept_group),
-            factor.diagonal().pow(-2),
-            fixed=False,
-        )
+        kept = BitsSetting(bits=self.kept_bits, group=self.kept_group)
+        rounding = ColumnRounding(weight, None, kept, factor.diagonal().pow(-2))
 
         def settle(j: int, now: Tensor) -> Tensor:
             gone.settle(j, now)
