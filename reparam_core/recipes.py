@@ -189,7 +189,7 @@ class Rule(BaseModel):
 
 
 class Calibration(BaseModel):
-    """The text that data-aware steps read, and how much of it."""
+    """The text that data-aware transforms and steps read, and how much of it."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
     text: str = "mixture"  # shipped, or a file
@@ -242,7 +242,7 @@ class Recipe(BaseModel):
             ) from None
 
     def as_json(self) -> dict[str, Any]:
-        """The canonical JSON: defaults left out, and a calibration that no step reads."""
+        """The canonical JSON: defaults left out, and a calibration that nothing reads."""
         storage = {} if self.storage is None else {"storage": self.storage}
         first = {"transform": [one.as_json() for one in self.transform]} if self.transform else {}
         own = self.calibration.model_dump(exclude_defaults=True) if self.reads else {}
@@ -263,20 +263,25 @@ class Recipe(BaseModel):
         """The short form where there is one, else the steps with where they apply."""
         kept = (f" + {self.cache.short()}" if self.cache else "") + (f" in {self.storage}" if self.storage else "")
         first = " + ".join(one.short() for one in self.transform)
+        own = self.as_json().get("calibration")
+        read = f" on {self.calibration.sequences} × {self.calibration.length} of {self.calibration.text}" if own else ""
         if not any(step for rule in self.rules for step in rule.steps.values()):
-            return (f"{first}{kept}" if first else kept.removeprefix(" + ")) or "base"
+            return (f"{first}{kept}{read}" if first else kept.removeprefix(" + ")) or "base"
         told = []
         for rule in self.rules:
             steps = " + ".join(step.short() if step else f"no {axis}" for axis, step in rule.steps.items())
             told.append(f"{steps} on {rule.where}" if rule.where else steps)
-        own = self.as_json().get("calibration")
-        read = f" on {self.calibration.sequences} × {self.calibration.length} of {self.calibration.text}" if own else ""
         return (f"{first} + " if first else "") + "; ".join(told) + kept + read
 
     @property
     def reads(self) -> bool:
-        """Does a step read what calibration text tells of the inputs?"""
-        return any(step.needs for rule in self.rules for step in rule.steps.values() if step)
+        """Does a transform or a step read what calibration text tells of the inputs?"""
+        return self.reads_first or any(step.needs for rule in self.rules for step in rule.steps.values() if step)
+
+    @property
+    def reads_first(self) -> bool:
+        """Does a transform?"""
+        return any(one.needs for one in self.transform)
 
     def storage_dtype(self, default: torch.dtype) -> torch.dtype:
         """The dtype of every float that the file keeps."""

@@ -68,7 +68,7 @@ def test_steps_say_behind_what_their_inputs_are_gathered(text: str) -> None:
 @pytest.mark.parametrize(
     ("text", "names", "axes"),
     [("rotate", ["rotate"], []), ("fold-norms + rotate", ["fold-norms", "rotate"], []),
-     ("rotate + rtn:4g64", ["rotate"], ["bits"]), ("rotate + svd:0.5 + wanda:2:4@sequential", ["rotate"], ["rank", "sparsity"])],
+     ("smooth + rtn:4g64", ["smooth"], ["bits"]), ("rotate + svd:0.5 + wanda:2:4@sequential", ["rotate"], ["rank", "sparsity"])],
 )  # fmt: skip
 def test_rewrites_come_first(text: str, names: list[str], axes: list[str]) -> None:
     recipe = Recipe.parse(text)
@@ -92,12 +92,16 @@ def test_a_rewrites_own_fields_are_told() -> None:
     assert recipe.as_json()["transform"] == [{"method": "rotate", "seed": 3}]
     assert recipe.short() == "rotate (seed 3)"
     assert Recipe.parse(recipe.canonical) == recipe
+    stronger = Recipe.parse({"transform": [{"method": "smooth", "strength": 0.75}], "rules": []})
+    assert stronger.short() == "smooth (strength 0.75)"
+    assert Recipe.parse(stronger.canonical) == stronger
     assert Recipe.parse({"transform": [], "rules": []}).canonical == Recipe.parse("base").canonical
 
 
 @pytest.mark.parametrize(("text", "reads"), [("base", False), ("svd:0.5 + magnitude:2:4 + hqq:4", False),
-                                             ("svd:0.5 + wanda:0.5", True)])  # fmt: skip
-def test_only_calibrated_steps_read_the_inputs(text: str, reads: bool) -> None:
+                                             ("svd:0.5 + wanda:0.5", True), ("rotate + rtn:4", False), ("smooth", True),
+                                             ("rotate + smooth + rtn:4", True)])  # fmt: skip
+def test_only_what_is_calibrated_reads_the_inputs(text: str, reads: bool) -> None:
     assert Recipe.parse(text).reads == reads
 
 
@@ -109,6 +113,9 @@ def test_a_calibration_counts_where_it_is_read() -> None:
     assert Recipe.parse(read | {"calibration": {"sequences": 64}}).canonical == Recipe.parse(read).canonical
     again = Recipe.parse(Recipe.parse(read | own).canonical)
     assert (again.calibration.sequences, again.calibration.length) == (8, 64)
+    rewrite = Recipe.parse({"transform": [{"method": "smooth"}], "rules": []} | own)
+    assert Recipe.parse(rewrite.canonical) == rewrite != Recipe.parse("smooth")
+    assert rewrite.short() == "smooth on 8 × 64 of mixture"
 
 
 @pytest.mark.parametrize(
@@ -141,6 +148,10 @@ def test_a_calibration_counts_where_it_is_read() -> None:
         (
             '{"transform": [{"method": "rotate", "kind": "dct"}], "rules": []}',
             "'rotate' is wrong: kind: input should be",
+        ),
+        (
+            '{"transform": [{"method": "smooth", "strength": 2}], "rules": []}',
+            "'smooth' is wrong: strength: input should be less than or equal to 1",
         ),
         ('{"transform": [{"method": "fold-norms", "seed": 1}], "rules": []}', "It has no fields"),
         ("wanda:0.5@foo", "'wanda' is wrong: input should be 'one-shot' or 'sequential'"),

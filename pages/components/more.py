@@ -90,12 +90,17 @@ def _statistics(axis: str, model: Model) -> dict[str, Any]:
     how = st.selectbox("Statistics of the inputs", list(STATISTICS), key=f"{axis}_statistics",
                        format_func=STATISTICS.__getitem__, help="Of the untouched model, all blocks at once; or behind the "
                        "compressed blocks before each, as SparseGPT and GPTQ have it.", **KEPT)  # fmt: skip
+    say_how_long(model, how)
+    return {} if how == "one-shot" else {"statistics": how}
+
+
+def say_how_long(model: Model, how: str) -> None:
+    """What reading as much as the calibration's controls say takes, and how often."""
     amount = {name: st.session_state.get(CALIBRATION + name) for name in READ}
     asked = Calibration(**{name: value for name, value in amount.items() if value})
     lasts = duration(seconds_to_read(model, asked, how))
     often = "once" if how == "one-shot" else "for every setting that is new"
     st.caption(f"Reading the calibration text takes about {lasts}, {often}.")
-    return {} if how == "one-shot" else {"statistics": how}
 
 
 def duration(seconds: float) -> str:

@@ -7,7 +7,7 @@ from typing import Any
 import streamlit as st
 
 from pages.components.history import AS_IS, KEPT, REWRITE
-from pages.components.more import fit_to, paper_of
+from pages.components.more import fit_to, paper_of, say_how_long
 from pages.components.reference_card import reference_card
 from reparam_core.apply import suited
 from reparam_core.models import Model
@@ -32,4 +32,6 @@ def pick_rewrite(model: Model, disabled: bool) -> dict[str, Any]:
             st.markdown(f"**{chosen}** {kind.summary}. :gray[{paper_of(kind)}]")
             st.latex(rf"\begin{{gathered}}{kind.formula}\end{{gathered}}")
             reference_card(chosen)
+            if kind.needs:
+                say_how_long(model, "one-shot")
     return {"transform": [{"method": chosen}]}

@@ -52,7 +52,7 @@ class Family:
     where: str | None
     step: tuple[tuple[str, Any], ...]  # what else the step says: method, its fields, group …
     storage: str | None
-    calibration: Calibration | None  # None where the step reads none
+    calibration: Calibration | None  # None where neither the step nor what is rewritten first reads any
     transform: tuple[Transform, ...] = ()
     cache: Cache | None = None
 
@@ -148,7 +148,8 @@ def position_of(recipe: str, family: Family) -> float | None:
     parsed = _parsed(recipe)
     steps = _steps(parsed)
     if not steps and OF_THE_WHOLE(parsed) == OF_THE_WHOLE(family):
-        return UNTOUCHED_AT.get(family.field)
+        alike = not parsed.reads or parsed.calibration == family.calibration
+        return UNTOUCHED_AT.get(family.field) if alike else None
     return _position(steps[0][1], family.field) if len(steps) == 1 and _family(*steps[0], parsed) == family else None
 
 
@@ -238,5 +239,6 @@ def _family(where: str | None, step: Step, recipe: Recipe) -> Family:
     said = step.as_json() | {name: value for name, value in step.setting.model_dump().items() if value is not None}
     field = next(name for name in type(step.setting).choices or ("bits",) if name in said)
     rest = tuple((name, value) for name, value in said.items() if name != field and value is not False)
-    return Family(step.axis, field, where, rest, recipe.storage, recipe.calibration if step.needs else None,
+    read = recipe.calibration if step.needs or recipe.reads_first else None
+    return Family(step.axis, field, where, rest, recipe.storage, read,
                   recipe.transform, recipe.cache)  # fmt: skip

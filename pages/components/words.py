@@ -14,6 +14,7 @@ from reparam_core.data import ENTRIES as TEXTS
 from reparam_core.data import own_title
 from reparam_core.figures.theme import powered
 from reparam_core.jobs import Point
+from reparam_core.methods.rewriting import Transform
 from reparam_core.recipes import Calibration, Recipe, Step
 from reparam_core.written import WRITTEN
 
@@ -69,7 +70,7 @@ def _source_title(source: str) -> str:
 def recipe_words(recipe: str) -> str:
     """`with attention Q/K/V at 50 % of full rank (svd) and all blocks at 4 bits in groups of 64 (gptq, sequential)`."""
     parsed = Recipe.parse(recipe)
-    told = [f"{one.short()} first" for one in parsed.transform]
+    told = [f"{_rewrite_words(one, parsed.calibration)} first" for one in parsed.transform]
     for rule in parsed.rules:
         told += [f"{where_words(rule.where)} at {step.setting.told()} ({_method_words(step, parsed.calibration)})"
                  if step else f"{where_words(rule.where)} with {axis} untouched" for axis, step in rule.steps.items()]  # fmt: skip
@@ -88,8 +89,18 @@ def _method_words(step: Step, calibration: Calibration) -> str:
     """`wanda, sequential, calibrated on training addresses`; what is usual needs no word."""
     how: list[str] = [] if step.statistics == "one-shot" else [step.statistics]
     how += [f"split by {step.split.name}"] if step.split else []
-    other = step.needs and calibration.text != USUAL.text
-    return ", ".join([step.method.name, *how, *([f"calibrated on {source_words(calibration.text)}"] if other else [])])
+    return ", ".join([step.method.name, *how, *_read_words(step, calibration)])
+
+
+def _rewrite_words(one: Transform, calibration: Calibration) -> str:
+    """`smooth (calibrated on training addresses)`."""
+    return one.short() + "".join(f" ({told})" for told in _read_words(one, calibration))
+
+
+def _read_words(one: Step | Transform, calibration: Calibration) -> list[str]:
+    """What is calibrated on, where anything is and it is not what is usual."""
+    other = one.needs and calibration.text != USUAL.text
+    return [f"calibrated on {source_words(calibration.text)}"] if other else []
 
 
 def sentence(name: str, points: list[Point], latency: Mapping[str, Any] | None = None,

@@ -13,7 +13,7 @@ from reparam_core.apply.checking import check, plan_of, reading_of
 from reparam_core.apply.finished import keep, kept
 from reparam_core.apply.preparing import preparing, side_by_side
 from reparam_core.apply.returning import Returning
-from reparam_core.apply.rewriting import rewritten
+from reparam_core.apply.rewriting import rewriting, rewritten
 from reparam_core.apply.setting import Setting
 from reparam_core.apply.splitting import splitting
 from reparam_core.apply.steps import Plan, Work, batches, first, transformed
@@ -80,7 +80,8 @@ def applying(
     parsed = Recipe.parse(recipe)
     checked = check(model, parsed, calibration)
     read = checked.calibration or (yield from reading_of(model, parsed))
-    started, start = time.perf_counter(), rewritten(model, parsed)
+    started = time.perf_counter()
+    start = yield from rewriting(model, parsed, read)
     work = Work(start, parsed.storage_dtype(model.storage))
     forms = yield from _forms(work, parsed, checked.plan, read, dtype)
     forms = with_cache(start, forms, parsed.cache, work.storage)
@@ -168,7 +169,8 @@ def prepare(model: Model, recipe: Recipe, progress: Progress | None = None) -> f
     """Fill the store with all that `apply` will want of the weights alone; seconds it took."""
     started = time.perf_counter()
     of_weights = {role: steps for role, steps in plan_of(model, recipe).items() if not first(steps).method.needs}
-    start = rewritten(model, recipe)
+    read = finished(reading_of(model, recipe), progress) if recipe.reads_first else None
+    start = rewritten(model, recipe, read)
     for share, what in preparing(Work(start, start.storage), of_weights):
         if progress:
             progress(share, what)

@@ -19,4 +19,5 @@ def seconds_to_read(model: Model, calibration: Calibration, statistics: str) -> 
 def seconds_at_first(model: Model, recipe: Recipe) -> float:
     """What a recipe's calibration takes where nothing of it is kept; 0 where it reads none."""
     read = {step.statistics for rule in recipe.rules for step in rule.steps.values() if step and step.needs}
-    return sum(seconds_to_read(model, recipe.calibration, one) for one in read)
+    before = ["one-shot" for one in recipe.transform if one.needs]  # each the inputs that the one before it leaves
+    return sum(seconds_to_read(model, recipe.calibration, one) for one in (*before, *read))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any, ClassVar
 
 import torch
@@ -33,8 +33,12 @@ class Network:
     embedding: str  # the role whose rows begin the stream
     writers: tuple[str, ...]  # roles whose answers are added to the stream
     values: tuple[tuple[str, str], ...]  # the roles of v and o of every block
+    gated: tuple[tuple[str, str], ...]  # of up and down: down takes up ⊙ act(gate)
     head: int  # rows of v that are one head
     inner_norms: bool  # do norms stand between what writes and the stream?
+    peaks: Mapping[str, Tensor] = field(
+        default_factory=dict
+    )  # role → largest |x| of every channel of its input, where asked
 
     @property
     def width(self) -> int:
@@ -44,11 +48,15 @@ class Network:
 
 @dataclass(frozen=True)
 class Transform(ABC):
-    """Frozen and hashable; its fields and the weights are all that it reads, so they are the rewritten model's key."""
+    """Frozen and hashable; its fields and the network are all that it reads.
+
+    The rewritten model's key is made of them, with the calibration text where `needs` says that it is read.
+    """
 
     name: ClassVar[str]
     summary: ClassVar[str]  # what it does, in about six words
     formula: ClassVar[str] = ""  # lines of LaTeX: W is (out, in), x a token's residual stream
+    needs: ClassVar[frozenset[str]] = frozenset()  # range: the network's peaks, over calibration text
 
     def refuse(self, network: Network) -> None:
         """Raises ReparamError where it cannot keep this network's function: asked before any number is touched."""

@@ -42,6 +42,7 @@ class Wiring:
     norms: Mapping[str, tuple[str, ...]]  # module → roles of what reads it; none where that is a tied head
     writers: tuple[str, ...]
     values: tuple[tuple[str, str], ...]  # v and o of every block
+    gated: tuple[tuple[str, str], ...]  # up and down of every block
 
 
 def wiring(model: Model) -> Wiring:
@@ -68,6 +69,7 @@ def wiring(model: Model) -> Wiring:
         family, norms | {last: () if tied else ("head",)},
         tuple(f"{layer}.{one}" for layer in layers for one in ("attention.o", "mlp.down")),
         tuple((f"{layer}.attention.v", f"{layer}.attention.o") for layer in layers),
+        tuple((f"{layer}.mlp.up", f"{layer}.mlp.down") for layer in layers),
     )  # fmt: skip
 
 

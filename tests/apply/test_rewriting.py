@@ -11,13 +11,15 @@ import transformers as t
 from torch import nn
 
 from reparam_core import ReparamError, apply, base, load, measure
-from reparam_core.apply import check
+from reparam_core.apply import check, finished, prepare
 from reparam_core.apply import rewriting as module_under_test
 from reparam_core.apply.rewriting import rewritten
+from reparam_core.measure import measured
 from reparam_core.measure.changes import bytes_by_kind, changes, claims
 from reparam_core.models import Model, write_packed
 from reparam_core.parametrizations import Quantized
 from reparam_core.recipes import Recipe
+from reparam_core.statistics import one_shot
 from tests.tiny import GROUPED, read, saved
 
 pytestmark = pytest.mark.usefixtures("own_store")
@@ -41,12 +43,14 @@ ROTATE = [{"method": "rotate"}]
 
 
 def trained(name: str) -> t.PreTrainedModel:
-    """With gains and biases that are none of the usual ones, as training leaves them."""
+    """With gains, biases and columns that are none of the usual ones, as training leaves them."""
     torch.manual_seed(0)
     model = FAMILIES[name]()
     for path, value in model.named_parameters():
         if path.endswith("bias") or "norm" in path:
             value.data += 0.3 * torch.randn_like(value)
+        if path.endswith(("o_proj.weight", "down_proj.weight")):
+            value.data *= torch.randn(value.shape[1]).exp()
     return model
 
 
@@ -82,7 +86,8 @@ def apart(found: torch.Tensor, expected: torch.Tensor) -> float:
 
 
 @pytest.mark.parametrize("name", FAMILIES)
-@pytest.mark.parametrize("names", [("fold-norms",), ("rotate",), ("fold-norms", "rotate"), ("rotate", "rotate")])
+@pytest.mark.parametrize("names", [("fold-norms",), ("rotate",), ("smooth",), ("fold-norms", "rotate"), ("rotate", "rotate"),
+                                   ("smooth", "rotate", "smooth")])  # fmt: skip
 def test_a_rewrite_keeps_the_function(names: tuple[str, ...], name: str, folder: Path) -> None:
     model = load(folder / name)
     before, expected = {key: one.clone() for key, one in model.module.state_dict().items()}, logits(model.module)
@@ -90,7 +95,7 @@ def test_a_rewrite_keeps_the_function(names: tuple[str, ...], name: str, folder:
         with pytest.raises(ReparamError, match="norms behind attention and MLP"):
             apply(model, exactly(*names))
         return
-    setting = apply(model, exactly(*names))
+    setting = apply(model, exactly(*names), calibration=read())
     assert apart(logits(setting.module), expected) < 1e-4
     changed = [role for role in model.matrices if not torch.equal(setting.start.weight(role), model.weight(role))]
     assert len(changed) >= 5 * model.layers
@@ -194,9 +199,10 @@ def test_theory_and_bytes_count_the_matrix_behind_the_last_norm(llama: Model) ->
     [("gpt2", "decoders with RMSNorm alone"), ("bert", "decoders with RMSNorm alone"), ("t5", "decoders with RMSNorm alone"),
      ("headless", "has no head")],
 )  # fmt: skip
-def test_what_cannot_be_kept_is_refused_before_any_work(name: str, told: str, folder: Path) -> None:
+@pytest.mark.parametrize("rewrite", ["fold-norms", "smooth"])
+def test_what_cannot_be_kept_is_refused_before_any_work(rewrite: str, name: str, told: str, folder: Path) -> None:
     with pytest.raises(ReparamError, match=told) as caught:
-        check(load(folder / name), "fold-norms + rtn:4")
+        check(load(folder / name), f"{rewrite} + rtn:4")
     assert len(str(caught.value).splitlines()) == 1
 
 
@@ -214,6 +220,77 @@ def test_few_rewritten_models_stay(llama: Model) -> None:
         rewritten(llama, Recipe.parse({"transform": [{"method": "rotate", "seed": seed}], "rules": []}))
     assert rewritten(llama, Recipe.parse("rotate")) is not first
     assert rewritten(llama, Recipe.parse("rtn:4")) is llama
+
+
+def peaks(model: Model, role: str) -> tuple[torch.Tensor, torch.Tensor]:
+    """Of every channel the largest input and the largest weight."""
+    inputs = finished(one_shot(model, [role], read()))[role].peak
+    return inputs, model.weight(role).abs().amax(0)
+
+
+@pytest.mark.parametrize("name", ["llama", "qwen2", "gemma"])
+@pytest.mark.parametrize(("role", "shared"), [("mlp.down", 1), ("attention.o", 2)])
+def test_inputs_and_weights_are_as_large_in_every_channel(role: str, shared: int, name: str, folder: Path) -> None:
+    """SmoothQuant's rule at a half; heads of queries that share a head of values together."""
+    model = load(folder / name)
+    found = rewritten(model, Recipe.parse("smooth"), read())
+    spreads = []
+    for one in (model, found):
+        x, w = (peak.view(-1, shared, 8).amax(1) for peak in peaks(one, f"layers.1.{role}"))
+        ratio = (x / w).log2()
+        spreads.append(float(ratio.max() - ratio.min()))
+    assert spreads[1] < 0.01 < spreads[0]
+
+
+def test_readers_of_a_norm_share_its_scale(llama: Model) -> None:
+    found = rewritten(llama, Recipe.parse("smooth"), read())
+    for readers in (("attention.q", "attention.k", "attention.v"), ("mlp.gate", "mlp.up")):
+        own = [peaks(found, f"layers.0.{role}") for role in readers]
+        ratio = (own[0][0] / torch.stack([w for _, w in own]).amax(0)).log2()
+        assert float(ratio.max() - ratio.min()) < 0.01
+
+
+def test_scaling_costs_no_byte_and_float16_keeps_it(llama: Model) -> None:
+    for rest in ("rtn:4g8", "svd:0.5 + rtn:4"):
+        plain, scaled = apply(llama, rest), apply(llama, f"smooth + {rest}", calibration=read())
+        assert (scaled.bytes, scaled.parameters) == (plain.bytes, plain.parameters)
+        assert any(not torch.equal(form.dense(), plain.forms[role].dense()) for role, form in scaled.forms.items())
+    alone = apply(llama, "smooth", calibration=read())
+    assert alone.bytes == base(llama).bytes
+    assert apart(logits(alone.module), logits(llama.module)) < 2e-3  # what rounding to float16 costs
+
+
+def test_the_text_that_a_rewrite_reads_belongs_to_its_key(llama: Model) -> None:
+    smooth, rotate = Recipe.parse("smooth"), Recipe.parse("rotate")
+    first = rewritten(llama, smooth, read())
+    assert rewritten(llama, smooth, read()) is first
+    assert rewritten(llama, smooth, read(seed=1)).sha256 != first.sha256
+    assert rewritten(llama, rotate, read()).sha256 == rewritten(llama, rotate, read(seed=1)).sha256
+    stronger = Recipe.parse({"transform": [{"method": "smooth", "strength": 0.75}], "rules": []})
+    assert rewritten(llama, stronger, read()).sha256 != first.sha256
+
+
+def test_a_rewrite_reads_the_inputs_that_the_one_before_it_leaves(llama: Model) -> None:
+    both = rewritten(llama, Recipe.parse("rotate + smooth"), read())
+    alone = rewritten(rewritten(llama, Recipe.parse("rotate")), Recipe.parse("smooth"), read())
+    for role in llama.matrices:
+        assert torch.equal(both.weight(role), alone.weight(role))
+
+
+def test_what_is_scored_must_not_stand_in_what_a_rewrite_reads() -> None:
+    decoder = load("embedded-decoder")
+    own = {"transform": [{"method": "smooth"}], "rules": [], "calibration": {"text": "addresses", "sequences": 2}}
+    with pytest.raises(ReparamError, match="The calibration holds 32 tokens in a row"):
+        measured(decoder, Recipe.parse(own), text="addresses", sequences=2, latency=False, with_tasks=False)
+
+
+def test_what_hangs_on_the_rewritten_weights_can_be_prepared() -> None:
+    decoder, told = load("embedded-decoder"), list[str]()
+    recipe = Recipe.parse({"transform": [{"method": "smooth"}], "rules": [{"sparsity": {"method": "magnitude", "fraction": 0.5}}],
+                           "calibration": {"sequences": 2, "length": 32}})  # fmt: skip
+    prepare(decoder, recipe, lambda _, what: told.append(what))
+    assert told
+    assert apply(decoder, recipe).seconds["prepare"] == 0
 
 
 def test_the_embedded_decoder_is_as_good_rotated() -> None:

@@ -22,6 +22,8 @@ def test_a_recipe_takes_what_its_steps_read() -> None:
     once, behind = (seconds_at_first(model, Recipe.parse(one)) for one in ("wanda:0.5", "wanda:0.5@sequential"))
     assert 0 < once < behind
     assert seconds_at_first(model, Recipe.parse("wanda:0.5 + gptq:4g64@sequential")) == once + behind
+    assert seconds_at_first(model, Recipe.parse("smooth")) == once
+    assert seconds_at_first(model, Recipe.parse("smooth + gptq:4g64")) == 2 * once, "the inputs before, and behind"
 
 
 def test_what_is_said_is_of_the_right_order(own_store: None) -> None:
