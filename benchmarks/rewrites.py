@@ -1,6 +1,6 @@
 """What a rewrite does to what stands out and to rounding: `python -m benchmarks.rewrites`.
 
-SmolLM2 on 4 × 256 tokens of the mixture. Each matrix is rounded alone, on the inputs that it has in the rewritten model.
+SmolLM2 on 4 × 256 tokens of the mixture, which what reads text is fitted to as well. Each matrix is rounded alone, on the inputs that it has in the rewritten model.
 """
 
 from collections.abc import Iterator
@@ -13,10 +13,11 @@ from reparam_core.apply import Setting, apply, finished
 from reparam_core.data import calibration
 from reparam_core.measure.outliers import outliers
 from reparam_core.models import load
+from reparam_core.registry import transforms
 from reparam_core.statistics import one_shot
 
 ROUNDING = "rtn:4g64"
-REWRITES = ("", "fold-norms + ", "rotate + ")
+REWRITES = ("", *(f"{name} + " for name in transforms()))
 KINDS = ("attention.q", "mlp.gate", "mlp.up", "mlp.down")
 
 
@@ -34,11 +35,12 @@ def main() -> None:
     """A line a kind of matrix and rewrite: medians over layers."""
     model = load(MODEL)
     read = calibration(model, "mixture", 4, 256)
-    for row in outliers(apply(model, "rotate"), {"input_ids": read.ids}):
-        told = " · ".join(f"{name} {value:.1f}" for name, value in row.items() if isinstance(value, float))
-        print(f"stands out, rotate, {row['kind']}: {told}")
+    for name in transforms():
+        for row in outliers(apply(model, name, calibration=read), {"input_ids": read.ids}):
+            told = " · ".join(f"{kind} {value:.1f}" for kind, value in row.items() if isinstance(value, float))
+            print(f"stands out, {name}, {row['kind']}: {told}")
     for rewrite in REWRITES:
-        setting = apply(model, rewrite + ROUNDING)
+        setting = apply(model, rewrite + ROUNDING, calibration=read)
         every = [role for role in setting.forms if role.startswith("layers.")]
         grams = {role: one.gram.float() for role, one in finished(one_shot(setting.start, every, read)).items()}
         for kind in KINDS:
