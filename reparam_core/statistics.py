@@ -24,6 +24,7 @@ FEW = 16  # tokens that show which matrices read the same input
 Gathering = Generator[tuple[float, str], None, dict[str, Statistics]]
 MASK = 4  # dimensions of a mask or bias of attention: (sequences or 1, heads or 1, L, L)
 WRITING = ("causal", "seq2seq")  # objectives of models that keep keys and values of what they read
+KEPT = ("count", "gram", "mean", "peak")  # of an input, in the store; in its key too: what is kept of less is not found
 
 
 @dataclass
@@ -31,27 +32,33 @@ class _Sums:
     """What is added up of one input."""
 
     gram: Tensor
+    total: Tensor  # Σ x, (in), float64: the mean's square is taken from that of x
     peak: Tensor
     count: int = 0
 
     @classmethod
     def empty(cls, width: int) -> _Sums:
-        return cls(torch.zeros(width, width), torch.zeros(width))
+        return cls(torch.zeros(width, width), torch.zeros(width, dtype=torch.float64), torch.zeros(width))
 
     def add(self, x: Tensor) -> None:
         """x (…, in), every token of it."""
         rows = x.reshape(-1, x.shape[-1]).float()
         self.gram.addmm_(rows.T, rows)
+        self.total += rows.sum(0, dtype=torch.float64)
         self.peak = torch.maximum(self.peak, rows.abs().amax(0))
         self.count += len(rows)
 
+    @property
+    def mean(self) -> Tensor:
+        return (self.total / max(1, self.count)).float()
+
     def tensors(self) -> dict[str, Tensor]:
         """As the store keeps it."""
-        return {"gram": self.gram, "peak": self.peak, "count": torch.tensor(self.count)}
+        return dict(zip(KEPT, (torch.tensor(self.count), self.gram, self.mean, self.peak), strict=True))
 
     def statistics(self, digest: str) -> Statistics:
         """Of inputs that no other setting has."""
-        return Statistics(self.count, self.gram, self.peak, digest, fleeting=True)
+        return Statistics(self.count, self.gram, self.mean, self.peak, digest, fleeting=True)
 
 
 class _EnoughError(Exception):
@@ -98,11 +105,12 @@ def _kept(name: str) -> Statistics:
         raise ReparamError(
             "The statistics of the calibration text could not be kept.", "Make room on the cache's disk."
         )
-    return Statistics(int(found["count"]), found["gram"], found["peak"], name)
+    count, gram, mean, peak = (found[one] for one in KEPT)
+    return Statistics(int(count), gram, mean, peak, name)
 
 
 def _digest(model: Model, path: str, calibration: Sequences) -> str:
-    return key(statistics=model.sha256, module=path, calibration=calibration.provenance())
+    return key(statistics=model.sha256, module=path, calibration=calibration.provenance(), kept=KEPT)
 
 
 def stands_out(x: Tensor) -> float:

@@ -1,6 +1,7 @@
 """Statistics of inputs are those of the inputs: against hooks of the tests' own, also behind what is compressed already."""
 
 from collections.abc import Generator, Iterable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -8,13 +9,14 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from reparam_core import load
+from reparam_core import load, statistics
 from reparam_core.apply import Returning
 from reparam_core.models import Model
 from reparam_core.models.model import structural_clone
 from reparam_core.parametrizations import Dense, LowRank, Parametrization, Statistics, Sum
 from reparam_core.roles import layer_of
-from reparam_core.statistics import Gathering, Walk, one_shot
+from reparam_core.statistics import Gathering, Walk, _digest, one_shot
+from reparam_core.store import store
 from tests.tiny import FAMILIES, read, saved
 
 pytestmark = pytest.mark.usefixtures("own_store")
@@ -71,6 +73,10 @@ def agrees(found: Statistics, rows: Tensor) -> None:
     peak = rows.abs().amax(0)
     torch.testing.assert_close(found.peak.double(), peak, rtol=1e-4, atol=1e-4 * float(peak.max()))
     torch.testing.assert_close(found.norms.double(), rows.norm(dim=0), rtol=1e-3, atol=1e-4 * float(rows.norm()))
+    torch.testing.assert_close(found.mean.double(), rows.mean(0), rtol=1e-4, atol=1e-4 * float(peak.max()))
+    torch.testing.assert_close(
+        found.variance.double(), rows.var(0, correction=0), rtol=1e-3, atol=1e-4 * float(peak.max()) ** 2
+    )
 
 
 def of_blocks(model: Model) -> dict[str, str]:
@@ -121,6 +127,7 @@ def test_the_second_time_nothing_is_read(folder: Path, monkeypatch: pytest.Monke
     assert len(seen) == 5
     for role, one in first.items():
         assert torch.equal(one.gram, again[role].gram)
+        assert torch.equal(one.mean, again[role].mean)
         assert torch.equal(one.peak, again[role].peak)
         assert (one.count, one.digest) == (again[role].count, again[role].digest)
     assert torch.equal(some["layers.1.mlp.down"].gram, first["layers.1.mlp.down"].gram)
@@ -211,7 +218,7 @@ def test_inputs_behind_compressed_blocks_are_no_other_settings(name: str, model:
 def inputs(width: int = 9) -> tuple[Tensor, Statistics]:
     generator = torch.Generator().manual_seed(0)
     x = torch.randn(50, width, generator=generator) @ torch.randn(width, width, generator=generator)
-    return x, Statistics(50, x.T @ x, x.abs().amax(0), "x")
+    return x, Statistics(50, x.T @ x, x.mean(0), x.abs().amax(0), "x")
 
 
 def test_a_left_factor_sees_what_the_right_one_makes_of_the_inputs() -> None:
@@ -219,12 +226,45 @@ def test_a_left_factor_sees_what_the_right_one_makes_of_the_inputs() -> None:
     factor = torch.randn(4, 9, generator=torch.Generator().manual_seed(1))
     found, y = known.through(factor), x @ factor.T
     torch.testing.assert_close(found.gram, y.T @ y, rtol=1e-4, atol=1e-2)
+    torch.testing.assert_close(found.mean, y.mean(0), rtol=1e-4, atol=1e-4)
     assert found.count == 50
     assert (found.peak >= y.abs().amax(0)).all()
     assert found.digest not in (known.digest, known.through(2 * factor).digest)
     assert found.digest == known.through(factor.T.contiguous().T).digest
     assert not found.fleeting
-    assert Statistics(50, known.gram, known.peak, "x", fleeting=True).through(factor).fleeting
+    assert replace(known, fleeting=True).through(factor).fleeting
+
+
+def test_some_columns_are_known_as_if_they_were_all() -> None:
+    x, known = inputs()
+    places = torch.tensor([1, 4, 7])
+    found, left = known.sliced(None, places), x[:, [1, 4, 7]]
+    torch.testing.assert_close(found.gram, left.T @ left)
+    torch.testing.assert_close(found.mean, left.mean(0))
+    torch.testing.assert_close(found.variance, left.var(0, correction=0))
+    torch.testing.assert_close(found.peak, left.abs().amax(0))
+
+
+def test_what_never_moves_has_no_variance_and_what_nobody_read_none_below_zero() -> None:
+    x = torch.full((1000, 3), 7.3) * torch.tensor([1, 0, -100])
+    known = Statistics(1000, x.T @ x, x.mean(0), x.abs().amax(0), "still")
+    assert (known.variance <= 1e-5 * x[0].square()).all()
+    nothing = Statistics(0, torch.zeros(3, 3), torch.zeros(3), torch.zeros(3), "nothing")
+    assert not nothing.variance.any()
+
+
+def test_statistics_of_which_less_was_kept_are_gathered_anew(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is kept of an input is part of its key."""
+    model, seen = load(folder / "llama"), list[float]()
+    with monkeypatch.context() as earlier:
+        earlier.setattr(statistics, "KEPT", ("count", "gram", "peak"))
+        old = _digest(model, "model.layers.0.mlp.down_proj", read())
+    store().save_tensors(old, {"gram": torch.eye(48)})
+    work = one_shot(model, ["layers.0.mlp.down"], read())
+    found = Returning(work)
+    seen += [share for share, _ in found]
+    assert seen
+    assert set(store().tensors(found.value["layers.0.mlp.down"].digest) or {}) == set(statistics.KEPT)
 
 
 def test_every_leaf_is_told_of_its_own_inputs() -> None:

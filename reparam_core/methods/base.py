@@ -35,7 +35,7 @@ class Method(ABC):
     symmetric: ClassVar[bool] = False  # does a method of the bits axis have grids without a zero point?
     patterns: ClassVar[bool] = True  # does a method of the sparsity axis take 2:4 and the like?
     shrinks: ClassVar[bool] = False  # takes whole rows and columns away, before any other step
-    needs: ClassVar[frozenset[str]] = frozenset()  # what of its inputs' statistics it reads: gram, range, gradients
+    needs: ClassVar[frozenset[str]] = frozenset()  # what it reads of its inputs: gram, mean, range, gradients
 
     @property
     def unit(self) -> Unit:

@@ -14,6 +14,7 @@ class Statistics:
 
     count: int
     gram: Tensor  # Σ x xᵀ, (in, in), float32
+    mean: Tensor  # of every channel, (in)
     peak: Tensor  # largest |x| of every channel, (in)
     digest: str  # of what they were gathered from
     fleeting: bool = False  # of inputs that no other setting has: what is prepared from them is not kept
@@ -25,24 +26,31 @@ class Statistics:
         return self.gram.diagonal().clamp_min(0).sqrt()
 
     @property
+    def variance(self) -> Tensor:
+        """How far every channel moves around its mean: the mean of (x_j − mean_j)² over all tokens, (in)."""
+        square = self.gram.diagonal().double() / max(1, self.count)
+        return (square - self.mean.double().square()).clamp_min(0).float()
+
+    @property
     def of_inputs(self) -> Statistics:
         """Without what is known of the matrix's rows: what a factor with the same inputs and other rows is told."""
         return self if self.fisher is None else replace(self, fisher=None)
 
     def sliced(self, rows: Tensor | None, columns: Tensor | None) -> Statistics:
         """Of these columns of the input alone, and of these rows of the matrix; None: all of them."""
-        gram, peak, fisher = self.gram, self.peak, self.fisher
+        gram, mean, peak, fisher = self.gram, self.mean, self.peak, self.fisher
         if columns is not None:
-            gram, peak = gram[columns[:, None], columns], peak[columns]
+            gram, mean, peak = gram[columns[:, None], columns], mean[columns], peak[columns]
         if rows is not None and fisher is not None:
             fisher = fisher[rows]
         places = b"|".join(b"" if kept is None else kept.numpy().tobytes() for kept in (rows, columns))
         digest = hashlib.sha256(self.digest.encode() + places).hexdigest()
-        return replace(self, gram=gram, peak=peak, fisher=fisher, digest=digest)
+        return replace(self, gram=gram, mean=mean, peak=peak, fisher=fisher, digest=digest)
 
     def through(self, factor: Tensor) -> Statistics:
         """Of y = factor · x, factor (r, in): what the left factor of a low-rank pair sees, Gram R G Rᵀ."""
         gram = factor @ self.gram @ factor.T
         digest = hashlib.sha256(self.digest.encode() + factor.contiguous().numpy().tobytes()).hexdigest()
         # A sum bounds what single tokens reached, which is no longer known.
-        return Statistics(self.count, gram, gram.diagonal().clamp_min(0).sqrt(), digest, self.fleeting)
+        peak = gram.diagonal().clamp_min(0).sqrt()
+        return Statistics(self.count, gram, factor @ self.mean, peak, digest, self.fleeting)

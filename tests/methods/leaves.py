@@ -31,7 +31,7 @@ def statistics(x: Tensor, rows: int = 0) -> Statistics:
     """What is known of these inputs, and of the gradients of so many rows under random ones of their outputs."""
     slopes = torch.randn(len(x), rows, generator=torch.Generator().manual_seed(2)) * torch.linspace(0.1, 1, rows)
     fisher = (slopes.T @ x).square().sum(1)
-    return Statistics(len(x), x.T @ x, x.abs().amax(0), "inputs", fisher=fisher)
+    return Statistics(len(x), x.T @ x, x.mean(0), x.abs().amax(0), "inputs", fisher=fisher)
 
 
 def leaf(weight: Tensor, x: Tensor | None = None, **more: Any) -> Leaf:

@@ -370,7 +370,7 @@ def test_whitened_singular_values_are_the_outputs_error(seed: int) -> None:
 @pytest.mark.parametrize("tokens", [1, 50])
 def test_inputs_alike_in_every_direction_make_it_the_plain_svd(tokens: int) -> None:
     weight = matrix((24, 20))
-    known = Statistics(tokens, tokens * torch.eye(20), torch.ones(20), "white")
+    known = Statistics(tokens, tokens * torch.eye(20), torch.zeros(20), torch.ones(20), "white")
     for rank in (1, 7, 20):
         whitened = transformed("whitened-svd", Leaf("", weight, statistics=known), RankSetting(rank=rank))
         plain = transformed("svd", leaf(weight), RankSetting(rank=rank))
@@ -554,7 +554,7 @@ def test_awq_never_loses_more_of_the_output_than_its_parts(seed: int, group: int
 
 def test_inputs_of_one_size_leave_nothing_to_scale() -> None:
     """Whatever α: the columns keep a scale of one, and without clipping it is rounding to nearest."""
-    weight, known = matrix((8, 32)), Statistics(50, 50 * torch.eye(32), torch.ones(32), "white")
+    weight, known = matrix((8, 32)), Statistics(50, 50 * torch.eye(32), torch.zeros(32), torch.ones(32), "white")
     found = transformed("awq", Leaf("", weight, statistics=known), BitsSetting(bits=3, group=8), clip=False)
     assert isinstance(found, Scaled)
     assert torch.equal(found.columns, torch.ones(32).half())

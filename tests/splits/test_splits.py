@@ -26,7 +26,7 @@ def made(seed: int, shapes: Mapping[str, tuple[int, int]] = SHAPES) -> dict[str,
     for index, (role, (rows, columns)) in enumerate(shapes.items()):
         weight = torch.randn(rows, columns, generator=draw) * torch.logspace(0, -index, columns)
         inputs = torch.randn(64, columns, generator=draw) * torch.logspace(0, 1, columns)
-        statistics = Statistics(64, inputs.T @ inputs, inputs.abs().amax(0), f"{seed}{role}")
+        statistics = Statistics(64, inputs.T @ inputs, inputs.mean(0), inputs.abs().amax(0), f"{seed}{role}")
         leaves[role] = Leaf("", weight, statistics=statistics)
     return leaves
 
@@ -74,7 +74,7 @@ def test_layers_with_outliers_are_pruned_less_and_the_whole_as_much_as_asked(see
 
 def test_the_layer_with_more_outliers_keeps_more() -> None:
     leaves = made(0, {"layers.0.mlp.up": (16, 16), "layers.1.mlp.up": (16, 16)})
-    flat = Statistics(64, torch.eye(16), torch.ones(16), "flat")
+    flat = Statistics(64, torch.eye(16), torch.zeros(16), torch.ones(16), "flat")
     even = Leaf("", torch.ones(16, 16), statistics=flat)
     spiked = torch.ones(16, 16)
     spiked[0, 0] = 100.0
@@ -85,7 +85,7 @@ def test_the_layer_with_more_outliers_keeps_more() -> None:
 
 
 def test_layers_that_are_alike_are_pruned_alike() -> None:
-    one = Leaf("", torch.ones(8, 8), statistics=Statistics(64, torch.eye(8), torch.ones(8), "flat"))
+    one = Leaf("", torch.ones(8, 8), statistics=Statistics(64, torch.eye(8), torch.zeros(8), torch.ones(8), "flat"))
     leaves = {"layers.0.mlp.up": one, "layers.1.mlp.up": one}
     found = split("outliers", "sparsity").settings(SparsitySetting(fraction=0.3), leaves, decomposed(leaves))
     assert {each.fraction for each in found.values()} == {0.3}

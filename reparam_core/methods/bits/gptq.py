@@ -48,9 +48,7 @@ class GPTQ(CalibratedMethod):
 
     def prepare_matrix(self, weight: Tensor, statistics: Statistics) -> Prepared:
         order = self._order(statistics)
-        turned = Statistics(
-            statistics.count, statistics.gram[order][:, order], statistics.peak[order], statistics.digest
-        )
+        turned = statistics.sliced(None, order)
         return {"factor": inverse_factor(turned, self.damping), "order": order, "unused": unused(statistics)}
 
     def _order(self, statistics: Statistics) -> Tensor:
