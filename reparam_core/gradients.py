@@ -14,7 +14,7 @@ from torch.nn.functional import cross_entropy
 from reparam_core.data import IGNORED, Sequences
 from reparam_core.errors import ReparamError
 from reparam_core.models import Model
-from reparam_core.models.model import logits_of, structural_clone
+from reparam_core.models.model import Adapter, logits_of, replace_module, structural_clone
 from reparam_core.parametrizations import Statistics
 from reparam_core.statistics import given_to
 from reparam_core.store import key, store
@@ -61,6 +61,10 @@ def _learning(model: Model, sums: dict[str, Tensor]) -> nn.Module:
         readers.setdefault(matrix.module, []).append(role)
     for path, roles in readers.items():
         base: Any = watched.get_submodule(path)
+        if isinstance(base, Adapter):  # a form has no gradients: its matrix has
+            with torch.inference_mode(False):  # which the pass backwards keeps
+                base = base.linear()
+            replace_module(watched, path, base)
         weight = nn.Parameter(base.weight.detach(), requires_grad=True)
         weight.register_post_accumulate_grad_hook(partial(_add, model, roles, sums))
         for user in dict.fromkeys(user for role in roles for user in model.users(role)):

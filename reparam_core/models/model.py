@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import re
 import threading
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -130,6 +131,7 @@ class Model:
         module = structural_clone(self.module_in(dtype))
         if storage not in (None, self.storage):
             _round_parameters(module, storage)
+            self.install(module, {role: form.stored(storage) for role, form in self._as_forms.items()})
         self.install(module, forms)
         return module
 
@@ -146,7 +148,12 @@ class Model:
             whole = _plain(module).data.T if isinstance(module, Conv1D) else _plain(module).data
             whole[slice(None) if matrix.parts == 1 else _rows(matrix, self.config)] = form.dense()
         self.packed = dict(forms)
-        self.install(self.module, {role: form for role, form in forms.items() if not form.exact})
+        self.install(self.module, self._as_forms)
+
+    @property
+    def _as_forms(self) -> dict[str, Parametrization]:
+        """What of a packed folder no ordinary module computes."""
+        return {role: form for role, form in self.packed.items() if not form.exact}
 
     def rest(self) -> dict[str, Tensor]:
         """Every tensor of the file that is no matrix of a role, once."""
@@ -179,7 +186,23 @@ class Model:
         return Projection(chosen[0], _bias(old), _plain(old).dtype)
 
 
-class Projection(nn.Module):
+class Adapter(nn.Module, ABC):
+    """What stands in the place of a module that multiplies."""
+
+    @abstractmethod
+    def dense(self) -> Tensor:
+        """The matrix that it multiplies with, (out, in), float32."""
+
+    def linear(self) -> nn.Linear:
+        """The ordinary module that answers the same where no form rounds what it is given, or what it answers."""
+        weight = self.dense()
+        plain = nn.Linear(weight.shape[1], weight.shape[0], device="meta")
+        plain.weight = nn.Parameter(weight, requires_grad=False)
+        plain.bias = nn.Parameter(self(torch.zeros(1, weight.shape[1]))[0], requires_grad=False)
+        return plain
+
+
+class Projection(Adapter):
     """A weight in some form with the module's own bias."""
 
     def __init__(self, form: Parametrization, bias: Tensor | None, dtype: torch.dtype) -> None:
@@ -190,6 +213,9 @@ class Projection(nn.Module):
     def weight(self) -> Tensor:
         """Empty: some architectures (T5) ask a projection for its weight's dtype."""
         return torch.empty(0, dtype=self.dtype)
+
+    def dense(self) -> Tensor:
+        return self.form.dense()
 
     def forward(self, x: Tensor) -> Tensor:
         if isinstance(self.form, Dense):  # one call, as nn.Linear makes it: the same bits
@@ -209,12 +235,15 @@ class Lookup(nn.Module):
         return self.form.lookup(ids, self.dtype)
 
 
-class Fused(nn.Module):
+class Fused(Adapter):
     """Projections in forms of their own, answered as the one module that the architecture expects."""
 
     def __init__(self, forms: list[Parametrization], bias: Tensor | None, order: Tensor) -> None:
         super().__init__()
         self.forms, self.bias, self.order = nn.ModuleList(forms), bias, order
+
+    def dense(self) -> Tensor:
+        return torch.cat([form.dense() for form in self.forms if isinstance(form, Parametrization)])[self.order]
 
     def forward(self, x: Tensor) -> Tensor:
         y = torch.cat([form(x) for form in self.forms], dim=-1)[..., self.order]

@@ -39,7 +39,7 @@ class Leaf:
 
 
 class Parametrization(nn.Module, ABC):
-    """A weight W of shape (out_features, in_features) in some form; a bias stays with the module that uses it."""
+    """A weight W of shape (out_features, in_features) in some form; the module that uses it keeps its own bias."""
 
     form: ClassVar[str]
     file_note: ClassVar[str] = ""  # what its file holds beside its numbers, in words
@@ -113,7 +113,10 @@ class Parametrization(nn.Module, ABC):
         """The form that `spec` and its packed tensors describe."""
 
     def forward(self, x: Tensor) -> Tensor:
-        """x @ Wᵀ in x's dtype; x is (..., in), the answer (..., out). A form may round x first: `seen`."""
+        """x @ Wᵀ in x's dtype; x is (..., in), the answer (..., out). A form may round x first: `seen`.
+
+        One that is not `exact` may do something with the answer, too.
+        """
         return nn.functional.linear(self.seen(x), self._materialized(x.dtype))
 
     def seen(self, x: Tensor) -> Tensor:
@@ -122,7 +125,7 @@ class Parametrization(nn.Module, ABC):
 
     @property
     def exact(self) -> bool:
-        """Are all inputs taken as they are, so that `dense` says what `forward` does?"""
+        """Are all inputs taken as they are and all answers given so, so that `dense` says what `forward` does?"""
         return all(one.exact for one in self._parts() if one is not self)
 
     def lookup(self, ids: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:

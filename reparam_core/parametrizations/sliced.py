@@ -30,17 +30,25 @@ class Sliced(Around):
 
     Only the smaller matrix is multiplied: the kept channels of x go in, its answers come out at their places. Where the
     matrix behind it lacks the same columns, the zeros between them meet nothing.
+
+    With a `bias` (kept rows) that is added to the answers: what the columns that are gone made of their inputs' means,
+    say. It is no part of the matrix, so `dense` and the leaves know nothing of it, and no later step changes it.
     """
 
     form = "sliced"
     file_note = "what is kept of rows and columns is named"
 
     def __init__(
-        self, inner: Parametrization, shape: tuple[int, int], rows: Tensor | None, columns: Tensor | None
+        self,
+        inner: Parametrization,
+        shape: tuple[int, int],
+        rows: Tensor | None,
+        columns: Tensor | None,
+        bias: Tensor | None = None,
     ) -> None:
         """`rows` and `columns` are rising indices, int64."""
         super().__init__()
-        self.inner, self.shape, self.rows, self.columns = inner, shape, rows, columns
+        self.inner, self.shape, self.rows, self.columns, self.bias = inner, shape, rows, columns, bias
 
     def dense(self) -> Tensor:
         return _spread(_spread(self.inner.dense(), self.columns, self.shape[1], 1), self.rows, self.shape[0], 0)
@@ -49,7 +57,13 @@ class Sliced(Around):
         if not self.inner.shape[0]:
             return x.new_zeros(*x.shape[:-1], self.shape[0])
         y = self.inner(x if self.columns is None else x.index_select(-1, self.columns))
+        if self.bias is not None:
+            y = y + self.bias.to(y.dtype)
         return _spread(y, self.rows, self.shape[0], -1)
+
+    @property
+    def exact(self) -> bool:
+        return self.bias is None and super().exact
 
     def of(self, whole: Tensor) -> Tensor:
         """The kept rows and columns of what has W's shape."""
@@ -58,8 +72,10 @@ class Sliced(Around):
         return whole
 
     def stored(self, storage: torch.dtype) -> Sliced:
-        inner = self.inner.stored(storage)
-        return self if inner is self.inner else Sliced(inner, self.shape, self.rows, self.columns)
+        inner, bias = self.inner.stored(storage), None if self.bias is None else self.bias.to(storage)
+        if inner is self.inner and bias is self.bias:
+            return self
+        return Sliced(inner, self.shape, self.rows, self.columns, bias)
 
     def leaves(self, statistics: Statistics | None = None) -> list[Leaf]:
         if not self.parameters_kept:
@@ -71,7 +87,20 @@ class Sliced(Around):
         name, _, rest = path.partition(".")
         if name != "inner":
             return super().replace(path, leaf)
-        return Sliced(self.inner.replace(rest, leaf), self.shape, self.rows, self.columns)
+        inner, bias = self.inner.replace(rest, leaf), self.bias
+        if isinstance(inner, Sliced) and bias is not None:
+            inner, bias = inner.with_bias(bias), None
+        return Sliced(inner, self.shape, self.rows, self.columns, bias)
+
+    def with_bias(self, bias: Tensor) -> Sliced:
+        """The same with this (out) added to what its kept rows answer; the others answer nothing still."""
+        own = bias if self.rows is None else bias.index_select(0, self.rows)
+        added = own if self.bias is None else own.float() + self.bias.float()
+        return Sliced(self.inner, self.shape, self.rows, self.columns, added if len(added) else None)
+
+    @property
+    def parameters_kept(self) -> int:
+        return self.inner.parameters_kept + (0 if self.bias is None else len(self.bias))
 
     @property
     def _places(self) -> dict[str, tuple[Tensor, int]]:
@@ -85,7 +114,13 @@ class Sliced(Around):
             kept, count = self._places[name]
             return kept.to(INDEX) if _by_number(kept, count) else pack_mask(_mask(kept, count))
 
-        return {name: lambda name=name: packed(name) for name in self._places} | nested("inner", self.inner)
+        places = {name: lambda name=name: packed(name) for name in self._places}
+        return places | self._added | nested("inner", self.inner)
+
+    @property
+    def _added(self) -> dict[str, Callable[[], Tensor]]:
+        bias = self.bias
+        return {} if bias is None else {"bias": lambda: bias}
 
     @property
     def layout(self) -> Layout:
@@ -93,13 +128,14 @@ class Sliced(Around):
             name: (INDEX, (len(kept),)) if _by_number(kept, count) else (torch.uint8, (packed_bytes(count, 1),))
             for name, (kept, count) in self._places.items()
         }
-        return places | nested_layout("inner", self.inner)
+        added: Layout = {} if self.bias is None else {"bias": (self.bias.dtype, tuple(self.bias.shape))}
+        return places | added | nested_layout("inner", self.inner)
 
     @property
     def kernel(self) -> str:
         if not self.parameters_kept:
             return "no product: nothing of the matrix is left"
-        return f"{self.inner.kernel}, of the smaller matrix"
+        return f"{self.inner.kernel}, of the smaller matrix{'' if self.bias is None else ', and a bias'}"
 
     def spec(self) -> Spec:
         return {"form": self.form, "shape": list(self.shape), "inner": self.inner.spec()}
@@ -111,7 +147,7 @@ class Sliced(Around):
             _named(tensors[name], count) if name in tensors else None
             for name, count in zip(("rows", "columns"), shape, strict=True)
         )
-        return cls(unpack(spec["inner"], part(tensors, "inner")), shape, rows, columns)
+        return cls(unpack(spec["inner"], part(tensors, "inner")), shape, rows, columns, tensors.get("bias"))
 
 
 def _spread(values: Tensor, kept: Tensor | None, count: int, dim: int) -> Tensor:

@@ -72,7 +72,7 @@ class Sparse(Parametrization):
         if isinstance(leaf, Sparse):
             return Sparse(self.mask & leaf.mask, leaf.values)
         if isinstance(leaf, Sliced) and isinstance(leaf.inner, Dense | Coded):
-            return Sliced(Sparse(leaf.of(self.mask), leaf.inner), leaf.shape, leaf.rows, leaf.columns)
+            return Sliced(Sparse(leaf.of(self.mask), leaf.inner), leaf.shape, leaf.rows, leaf.columns, leaf.bias)
         if not isinstance(leaf, Dense | Coded):
             raise ReparamError(f"A pruned matrix cannot become {leaf.form.replace('_', ' ')}: its zeros would not stay zero.",
                                "Start from a model that was not pruned.")  # fmt: skip

@@ -85,6 +85,12 @@ def fitting(name: str, wanted: BitsSetting) -> BitsSetting:
     return own
 
 
+def added(form: Parametrization) -> Tensor:
+    """What the form answers beside W x, (out)."""
+    answer: Tensor = form(torch.zeros(1, form.shape[1]))
+    return answer[0]
+
+
 def output_error(weight: Tensor, form: Parametrization, x: Tensor) -> float:
-    """‖(W − W′)X‖."""
-    return float((x.double() @ (weight - form.dense()).double().T).norm())
+    """‖WX − W′X‖, with what the form adds to its answers."""
+    return float((x.double() @ (weight - form.dense()).double().T - added(form).double()).norm())

@@ -15,6 +15,7 @@ from reparam_core.parametrizations import Dense, Leaf, Parametrization, Scaled, 
 from reparam_core.registry import AXES, methods
 from tests.methods.leaves import (
     Shape,
+    added,
     fitting,
     inputs,
     leaf,
@@ -74,11 +75,12 @@ def weak(name: str) -> Any:
 def test_shape_is_kept_and_what_is_given_untouched(name: str, shape: Shape) -> None:
     one = leaf(matrix(shape))
     assert one.statistics is not None
-    given_, before = (one.weight, one.statistics.gram, one.statistics.peak), leaf(matrix(shape))
+    given_ = (one.weight, one.statistics.gram, one.statistics.mean, one.statistics.peak)
+    before = leaf(matrix(shape))
     assert before.statistics is not None
     form = transformed(name, one, weak(name))
     assert form.shape == shape == tuple(form.dense().shape)
-    expected = (before.weight, before.statistics.gram, before.statistics.peak)
+    expected = (before.weight, before.statistics.gram, before.statistics.mean, before.statistics.peak)
     assert all(torch.equal(*pair) for pair in zip(given_, expected, strict=True))
 
 
@@ -119,16 +121,18 @@ def test_packing_is_exact_and_counted(name: str, shape: Shape, storage: torch.dt
     spec, tensors = form.pack()
     assert sum(tensor.nbytes for tensor in tensors.values()) == form.nbytes
     assert not [key for key, tensor in tensors.items() if tensor.dtype == torch.float32 and not key.endswith("table")]
-    assert torch.equal(unpack(spec, tensors).dense(), form.dense())
+    again, x = unpack(spec, tensors), inputs(shape[1], 5)
+    assert torch.equal(again.dense(), form.dense())
+    torch.testing.assert_close(again(x), form(x), rtol=1e-4, atol=1e-5)
 
 
 @EVERY
 def test_forward_and_lookup_agree_with_the_dense_form(name: str) -> None:
-    """Of the inputs as the form takes them: one that is not exact rounds them first, by a hundredth or so."""
+    """Of the inputs as the form takes them: one that is not exact rounds them first, by a hundredth or so, or adds a bias."""
     form = transformed(name, leaf(matrix((48, 32))), weak(name)).stored(torch.float16)
     x, ids = matrix((5, 32), seed=1), torch.tensor([[0, 3], [47, 3]])
-    torch.testing.assert_close(form(x), form.seen(x) @ form.dense().T, rtol=1e-4, atol=1e-4)
-    assert torch.equal(form.seen(x), x) == form.exact
+    torch.testing.assert_close(form(x), form.seen(x) @ form.dense().T + added(form), rtol=1e-4, atol=1e-4)
+    assert (torch.equal(form.seen(x), x) and not added(form).any()) == form.exact
     assert (form.seen(x) - x).norm() < 0.02 * x.norm()
     torch.testing.assert_close(form.lookup(ids), form.dense()[ids], rtol=1e-4, atol=1e-4)
 
