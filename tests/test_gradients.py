@@ -1,5 +1,7 @@
 """Fisher information of rows is that of plain autograd on a copy of the model, and leaves the shared one alone."""
 
+import copy
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +15,7 @@ from transformers.pytorch_utils import Conv1D
 from reparam_core import ReparamError, apply, gradients, load
 from reparam_core.apply import Returning
 from reparam_core.gradients import with_gradients
-from reparam_core.models import Model
+from reparam_core.models import Model, write_packed
 from reparam_core.parametrizations import Statistics
 from reparam_core.statistics import one_shot
 from tests.tiny import FAMILIES, SMALL, read, saved
@@ -92,6 +94,28 @@ def test_the_gradients_are_those_of_the_models_own_loss(name: str, folder: Path)
         torch.testing.assert_close(mine.double(), theirs, rtol=1e-3, atol=1e-6 * float(theirs.max()))
     assert all(torch.equal(before[key], value) for key, value in model.module.state_dict().items())
     assert not any(one.requires_grad or one.grad is not None for one in model.module.parameters())
+
+
+@pytest.mark.parametrize("name", ["llama", "gpt2"])
+def test_a_packed_folder_that_adds_a_bias_has_the_gradients_of_ordinary_modules(
+    name: str, folder: Path, tmp_path: Path
+) -> None:
+    setting = apply(load(folder / name), "flap-neurons:0.5", calibration=read())
+    write_packed(tmp_path / "packed", setting.model, setting.forms, setting.storage)
+    model, own = load(tmp_path / "packed"), copy.deepcopy(setting.model.module)
+    plain = replace(setting.model, module=own, sha256="with a bias", known={}, _bases={})
+    for role, form in setting.forms.items():
+        one: Any = own.get_submodule(plain.matrices[role].module)
+        one.weight.copy_(form.dense().T if isinstance(one, Conv1D) else form.dense())
+        more = form(torch.zeros(1, form.shape[1]))[0]
+        if more.any():
+            one.bias = nn.Parameter(more if one.bias is None else one.bias + more, requires_grad=False)
+    mine, theirs = known(model), known(plain)
+    for role, found in theirs.items():
+        assert found.fisher is not None
+        torch.testing.assert_close(mine[role].fisher, found.fisher, rtol=1e-3, atol=1e-6 * float(found.fisher.max()))
+    with torch.inference_mode():
+        apply(model, "fisher-svd:0.5", calibration=read(seed=1))
 
 
 def test_gathered_once_for_every_rule_and_anew_for_another_text(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -72,6 +72,10 @@ class RemovingUnits(Removing):
         """The kept columns of the matrix that leads out."""
         return Dense(out.weight.index_select(1, kept), out.storage)
 
+    def added(self, out: Leaf, kept: Tensor, prepared: Prepared) -> Tensor | None:
+        """What the answers of the matrix that leads out get in the place of the columns that went, (out); None: nothing."""
+        return None
+
     def prepare(self, leaves: Mapping[str, Leaf]) -> Prepared:
         made = {name: self.scores(block, self.count(block)) for name, block in self.blocks(leaves).items()}
         return {f"{block}/{name}": value for block, own in made.items() for name, value in own.items()}
@@ -98,7 +102,7 @@ class RemovingUnits(Removing):
             rest = self.remaining(leaf, columns, prepared)
             if leaf.mask is not None:
                 rest = Dense(rest.weight * leaf.mask.index_select(1, columns), leaf.storage)
-            return Sliced(rest, shape, None, columns)
+            return Sliced(rest, shape, None, columns, self.added(leaf, columns, prepared))
         rows = members(kept, shape[0] // count)
         return Sliced(Dense(leaf.weight.index_select(0, rows), leaf.storage), shape, rows, None)
 
@@ -109,8 +113,8 @@ class Rebuilding(RemovingUnits):
 
     A unit's score is the least loss of the block's output when it alone goes and the others make up for it: the trace of
     W_u ([H⁻¹]_uu)⁻¹ W_uᵀ. All units g go at once, and what stays, k, is W_k − W_g ([H⁻¹]_gg)⁻¹ [H⁻¹]_gk; the authors
-    remove one, update, and look again. No bias is added, as FLAP does: X is not centred, so the others make up for what
-    a unit adds to every token, too.
+    remove one, update, and look again. Nothing is added to the answers, as `Averaging` does: X is not centred, so the
+    others make up for what a unit adds to every token, too.
     """
 
     formula: ClassVar[str] = (
@@ -136,6 +140,32 @@ class Rebuilding(RemovingUnits):
         gone = torch.ones(len(inverse), dtype=torch.bool).index_fill_(0, kept, False)
         update = torch.linalg.solve(inverse[gone][:, gone], inverse[gone][:, kept])  # (gone, kept)
         return Dense((weight[:, kept] - weight[:, gone] @ update).float())
+
+
+@dataclass(frozen=True)
+class Averaging(RemovingUnits):
+    """What goes is taken for its mean over the calibration text, and what that adds is a bias (FLAP's).
+
+    A unit's score is how much its part of the output moves around that mean, channel by channel: Σ_j Var(X_j) ‖W_{:,j}‖².
+    The authors square a channel's part before they add up a head's, and by default let all layers compete by standardised
+    scores; here every block loses the same share.
+    """
+
+    formula: ClassVar[str] = (
+        r"s_u=\sum_{j\in u}\operatorname{Var}(X_j)\,\lVert W_{:,j}\rVert_2^2,"
+        r"\\ WX\approx W_kX_k+W_g\operatorname{E}[X_g]"
+    )
+    needs: ClassVar[frozenset[str]] = frozenset({"gram", "mean"})
+
+    def scores(self, block: Block, count: int) -> Prepared:
+        out = out_of(block)
+        known = statistics_of(out)
+        moved = known.variance * out.weight.float().square().sum(0)
+        return {"scores": moved.view(count, -1).sum(1), "mean": known.mean}
+
+    def added(self, out: Leaf, kept: Tensor, prepared: Prepared) -> Tensor:
+        gone = prepared["mean"].double().index_fill(0, kept, 0)
+        return (out.weight.double() @ gone).float()
 
 
 class RemovingHeads(RemovingUnits):

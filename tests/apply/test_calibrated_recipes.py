@@ -34,6 +34,8 @@ CALIBRATED = {
     "smoothquant": "smoothquant:8s",
     "obs-heads": "obs-heads:0.5",
     "obs-neurons": "obs-neurons:0.5",
+    "flap-heads": "flap-heads:0.5",
+    "flap-neurons": "flap-neurons:0.5",
 }
 
 

@@ -3,10 +3,11 @@
 import copy
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import torch
+from torch import nn
 
 from reparam_core import ReparamError, apply, base, load
 from reparam_core.methods.base import Method
@@ -14,7 +15,7 @@ from reparam_core.methods.settings import SparsitySetting
 from reparam_core.models import Model, write_packed
 from reparam_core.parametrizations import Dense, LowRank, Parametrization, Quantized, Sliced, Sparse
 from reparam_core.registry import methods
-from tests.methods.leaves import inputs, leaf, matrix
+from tests.methods.leaves import added, inputs, leaf, matrix
 from tests.models.test_architectures import CASES
 from tests.tiny import answered, read
 
@@ -49,8 +50,30 @@ def pruned(model: Model, name: str, fraction: float, **more: Any) -> Any:
 
 
 def plain(model: Model, forms: dict[str, Parametrization]) -> torch.Tensor:
-    """What the untouched architecture answers with the dense matrices of those forms."""
-    return answered(model.clone({role: Dense(form.dense()) for role, form in forms.items()}))
+    """What the untouched architecture answers with the dense matrices of those forms, and with biases where they add one."""
+    clone = model.clone({role: Dense(form.dense()) for role, form in forms.items()})
+    for role, form in forms.items():
+        more, one = added(form), cast(Any, clone.get_submodule(model.matrices[role].module))
+        if more.any():
+            one.bias = nn.Parameter(more if one.bias is None else one.bias + more, requires_grad=False)
+    return answered(clone)
+
+
+def captured(model: Model, module: nn.Module, roles: list[str]) -> dict[str, list[torch.Tensor]]:
+    """The rows (tokens, …) that go into and come out of these matrices over the calibration text."""
+    rows: dict[str, list[torch.Tensor]] = {}
+    hooks = [module.get_submodule(model.matrices[role].module).register_forward_hook(
+        lambda _module, given, answer, role=role: rows.update({role: [given[0].flatten(0, -2), answer.flatten(0, -2)]}))
+        for role in roles]  # fmt: skip
+    ids = read().ids
+    if module.config.is_encoder_decoder:
+        start = torch.full_like(ids[:, :1], module.config.decoder_start_token_id)
+        module(input_ids=ids, decoder_input_ids=torch.cat([start, ids[:, :-1]], 1))
+    else:
+        module(input_ids=ids)
+    for hook in hooks:
+        hook.remove()
+    return rows
 
 
 @EVERY
@@ -61,7 +84,9 @@ def test_the_smaller_matrices_answer_as_the_dense_ones_with_zeros(architecture: 
     assert not torch.equal(answered(setting.module), answered(model.module))
     cut = [form for form in setting.forms.values() if isinstance(form, Sliced)]
     assert cut
-    assert all(form.operations == form.parameters_kept == form.inner.dense().numel() for form in cut)
+    assert all(form.operations == form.inner.dense().numel() for form in cut)
+    biases = [0 if form.bias is None else form.shape[0] for form in cut]
+    assert [form.parameters_kept - form.operations for form in cut] == biases
     assert all("smaller matrix" in form.kernel or form.kernel.startswith("no product") for form in cut)
 
 
@@ -126,6 +151,88 @@ def test_what_stays_makes_up_for_what_went_as_well_as_can_be(unit: str, seed: in
     assert torch.equal(form.columns, every.view(-1, width)[left].reshape(-1))
 
 
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("unit", ["heads", "neurons"])
+def test_what_moves_least_goes_and_its_mean_stays(unit: str, seed: int) -> None:
+    """Scores and the bias against loops over units, channels and rows."""
+    weight, x = matrix((7, 12), seed), inputs(12, seed=seed) + torch.linspace(-2, 3, 12)
+    stem, out, others, width = {"heads": ("attention", "o", "qkv", 3), "neurons": ("mlp", "down", ("up",), 1)}[unit]
+    block = {f"layers.0.{stem}.{out}": leaf(weight, x, head=width)}
+    block |= {f"layers.0.{stem}.{one}": leaf(matrix((12, 5), 9), head=width) for one in others}
+    method = methods()[f"flap-{unit}"]()
+    prepared = method.prepare(block)
+    form = method.at(prepared, block, SparsitySetting(fraction=0.5))[f"layers.0.{stem}.{out}"]
+    assert isinstance(form, Sliced)
+    w, seen, scores = weight.double().tolist(), x.double().tolist(), []
+    means = [sum(row[j] for row in seen) / len(seen) for j in range(12)]
+    for start in range(0, 12, width):
+        score = 0.0
+        for j in range(start, start + width):
+            variance = sum((row[j] - means[j]) ** 2 for row in seen) / len(seen)
+            score += variance * sum(one[j] ** 2 for one in w)
+        scores.append(score)
+    assert prepared[f"layers.0.{stem}/scores"].tolist() == pytest.approx(scores, rel=1e-4)
+    left = sorted(sorted(range(len(scores)), key=lambda u: scores[u])[len(scores) // 2 :])
+    kept = [u * width + i for u in left for i in range(width)]
+    assert form.columns is not None
+    assert form.columns.tolist() == kept
+    assert torch.equal(form.inner.dense(), weight[:, kept])
+    assert form.bias is not None
+    gone = [j for j in range(12) if j not in kept]
+    assert form.bias.tolist() == pytest.approx([sum(one[j] * means[j] for j in gone) for one in w], rel=1e-4, abs=1e-5)
+    torch.testing.assert_close(form(x).mean(0), (x @ weight.T).mean(0), rtol=1e-3, atol=1e-3)  # on average as before
+
+
+@EVERY
+@pytest.mark.parametrize("unit", ["heads", "neurons"])
+@pytest.mark.parametrize("how", ["one-shot", "sequential"])
+def test_a_block_answers_with_what_stays_and_the_mean_of_what_went(
+    architecture: str, unit: str, how: str, model: Model
+) -> None:
+    """In the whole model, against hooks: of a group of queries one unit; the module's own bias is added as before."""
+    step = {"method": f"flap-{unit}", "fraction": 0.5, "statistics": how}
+    setting = apply(model, {"rules": [{"sparsity": step}]}, calibration=read())
+    roles = [role for role in setting.forms if role.endswith((".o", ".down"))]
+    before, after = (captured(model, module, roles) for module in (model.module, setting.module))
+    first = "layers.0." in roles[0] and roles[0]
+    for role in roles if how == "one-shot" else [first]:
+        form, weight = setting.forms[role], model.weight(role).double()
+        stem = role.rpartition(".")[0]
+        width = len(weight[0]) // (model.matrices[f"{stem}.k"].shape[0] // 8) if unit == "heads" else 1
+        x, mean = after[role][0].double(), before[role][0].double().mean(0)
+        moved = before[role][0].double().var(0, correction=0) * weight.square().sum(0)
+        scores = moved.view(-1, width).sum(1)
+        left = scores.argsort()[len(scores) // 2 :].sort().values
+        kept = (left[:, None] * width + torch.arange(width)).flatten()
+        assert torch.equal(form.columns, kept), role
+        gone = torch.ones(len(mean), dtype=torch.bool).index_fill_(0, kept, False)
+        expected = x[:, kept] @ weight[:, kept].T + weight[:, gone] @ mean[gone]
+        own = getattr(model.module.get_submodule(model.matrices[role].module), "bias", None)
+        expected += 0 if own is None else own.double()
+        torch.testing.assert_close(after[role][1].double(), expected, rtol=1e-3, atol=1e-3)
+
+
+@pytest.mark.parametrize("architecture", ["gpt2", "bert"])
+def test_what_never_moves_goes_without_a_trace(architecture: str, folder: Path, tmp_path: Path) -> None:
+    """Neurons whose inputs are nothing answer what their bias makes of it to every token: their mean is all they say."""
+    whole = load(folder / architecture)
+    still = torch.arange(0, whole.matrices["layers.0.mlp.up"].shape[0], 3)
+    roles = [role for role in whole.matrices if role.endswith("mlp.up")]
+    forms = {role: Dense(whole.weight(role).index_fill(0, still, 0).half()) for role in roles}
+    write_packed(tmp_path / "still", whole, forms, whole.storage)
+    model = load(tmp_path / "still")
+    share = len(still) / whole.matrices["layers.0.mlp.up"].shape[0]
+    setting = pruned(model, "flap-neurons", share + 1e-9)
+    for form in (one for role, one in setting.forms.items() if role.endswith("down")):
+        assert not torch.isin(form.columns, still).any()
+        assert form.bias.abs().max() > 1e-4
+    torch.testing.assert_close(answered(setting.module), answered(model.module), rtol=1e-3, atol=1e-3)
+    without = answered(model.clone({role: Dense(form.dense()) for role, form in setting.forms.items()}))
+    assert (without - answered(model.module)).abs().max() > 10 * (
+        answered(setting.module) - answered(model.module)
+    ).abs().max()
+
+
 @EVERY
 def test_neurons_of_the_least_norm_go(architecture: str, model: Model) -> None:
     setting = pruned(model, "neurons", 0.3)
@@ -178,6 +285,19 @@ def test_the_packed_folder_has_the_foretold_size_and_the_same_answers(
     ]
 
 
+@pytest.mark.parametrize("architecture", ["llama", "gpt2"])
+def test_in_another_storage_the_bias_is_rounded_as_in_the_file(architecture: str, model: Model, tmp_path: Path) -> None:
+    first = pruned(model, "flap-neurons", 0.5)
+    write_packed(tmp_path / "packed", model, first.forms, first.storage)
+    again = load(tmp_path / "packed")
+    setting = apply(again, {"rules": [{"where": "*.up", "bits": {"method": "rtn", "bits": 8}}], "storage": "bfloat16"})
+    file = write_packed(tmp_path / "other", again, setting.forms, setting.storage)
+    assert file.stat().st_size == setting.bytes
+    torch.testing.assert_close(
+        answered(setting.module), answered(load(tmp_path / "other").module), rtol=1e-5, atol=1e-5
+    )
+
+
 @EVERY
 @OF_EVERY_METHOD
 def test_none_removed_is_the_identity_and_more_is_never_larger(architecture: str, name: str, model: Model) -> None:
@@ -191,7 +311,7 @@ def test_none_removed_is_the_identity_and_more_is_never_larger(architecture: str
 
 
 @pytest.mark.parametrize("architecture", ["llama", "gpt2", "bert", "t5"])
-@pytest.mark.parametrize("name", ["heads", "neurons"])
+@pytest.mark.parametrize("name", ["heads", "neurons", "flap-heads", "flap-neurons"])
 def test_rank_and_bits_meet_what_is_left(architecture: str, name: str, model: Model) -> None:
     rank, bits = {"method": "svd", "keep": 0.5}, {"method": "gptq", "bits": 4}
     setting = pruned(model, name, 0.5, rank=rank, bits=bits)
@@ -201,9 +321,10 @@ def test_rank_and_bits_meet_what_is_left(architecture: str, name: str, model: Mo
             assert parts == [LowRank, Quantized, Quantized]
         else:
             assert parts == [Sliced, LowRank, Quantized, Quantized]
-            small = pruned(model, name, 0.5).forms[role].inner.shape
-            assert form.inner.rank == min(small) // 2
-            assert form.inner.shape == small
+            alone = pruned(model, name, 0.5).forms[role]
+            assert form.inner.rank == min(alone.inner.shape) // 2
+            assert form.inner.shape == alone.inner.shape
+            assert torch.equal(added(form), added(alone))
     torch.testing.assert_close(answered(setting.module), plain(model, setting.forms), rtol=1e-3, atol=1e-3)
 
 
@@ -248,12 +369,13 @@ def test_there_is_no_pattern_of_whole_units(architecture: str, name: str, settin
 @pytest.mark.parametrize("architecture", ["llama"])
 @OF_EVERY_METHOD
 @pytest.mark.parametrize(("before", "told"), [("svd:0.5", "needs whole matrices"), ("rtn:4", "is quantized already"), ("magnitude:0.5", ""),
-                                              ("neurons:0.5", ""), ("heads:0.5", ""), ("layers:0.5", "")])  # fmt: skip
+                                              ("neurons:0.5", ""), ("heads:0.5", ""), ("layers:0.5", ""),
+                                              ("flap-neurons:0.5", ""), ("flap-heads:0.5", "")])  # fmt: skip
 def test_on_what_was_compressed_before(
     architecture: str, name: str, before: str, told: str, model: Model, tmp_path: Path
 ) -> None:
     """Zeros stay zero, a smaller matrix becomes smaller still; factors and codes are refused."""
-    first = apply(model, before)
+    first = apply(model, before, calibration=read())
     write_packed(tmp_path / "packed", model, first.forms, first.storage)
     again = load(tmp_path / "packed")
     if told:
@@ -262,6 +384,7 @@ def test_on_what_was_compressed_before(
         return
     setting = pruned(again, name, 0.5)
     for role, form in setting.forms.items():
+        assert form.parameters_kept or not added(form).any()
         assert not form.dense()[again.form(role).dense() == 0].any()
         assert [part for part in form.modules() if isinstance(part, Sparse)] or before != "magnitude:0.5"
     torch.testing.assert_close(answered(setting.module), plain(again, setting.forms), rtol=1e-3, atol=1e-4)
