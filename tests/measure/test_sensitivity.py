@@ -12,7 +12,7 @@ from torch import Tensor
 
 from reparam_core import apply, load
 from reparam_core.apply import Returning
-from reparam_core.gradients import answers, with_gradients
+from reparam_core.gradients import answers_scored, with_gradients
 from reparam_core.measure.evaluation import evaluation
 from reparam_core.measure.quality import quality
 from reparam_core.measure.sensitivity import (
@@ -226,7 +226,7 @@ def test_estimates_order_the_cells_of_a_model(decoder: Model) -> None:
     estimated, found = dict[str, float](), dict[str, float]()
     for role, form in whole.forms.items():
         change = form.dense() - decoder.weight(role)
-        estimated[role] = second_order(change, known[role], len(text.ids), answers(decoder, 256))
+        estimated[role] = second_order(change, known[role], len(text.ids), answers_scored(decoder, 256))
         one = list(behind.steps(apply(decoder, alone(USUAL, role, step("bits", method="rtn", bits=2, group=64)))))[-1]
         found[role] = one.nll - one.base_nll
     agreed = agreement(estimated, found)
