@@ -13,7 +13,7 @@ from importlib.metadata import version
 import psutil
 from playwright.sync_api import Error as PlaywrightError
 
-from benchmarks import browser, engine, memory
+from benchmarks import browser, calibrated, engine, memory
 from benchmarks.readme import FOLDER, put, table
 from benchmarks.timing import Row
 from reparam_core import ReparamError
@@ -25,6 +25,9 @@ ALL: dict[str, Callable[[int], Iterator[Row]]] = {
     "naive": engine.naive,
     "precision": engine.precision,
     "preparing": engine.preparing,
+    "reading": calibrated.reading,
+    "stepping": calibrated.stepping,
+    "sensing": calibrated.sensing,
     "memory": memory.private,
     "slider": browser.slider,
 }

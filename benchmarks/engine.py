@@ -32,7 +32,7 @@ def _asked(model: Model) -> Evaluation:
     return evaluation(model, "moby-dick", SEQUENCES, LENGTH)
 
 
-def _step(model: Model, recipe: str, dtype: torch.dtype) -> None:
+def step(model: Model, recipe: str | Recipe, dtype: torch.dtype) -> None:
     """Apply a new setting and score it; the base's scores are known."""
     setting = apply(model, recipe, dtype=dtype)
     _scored(setting.module, model)
@@ -44,7 +44,7 @@ def _scored(module: nn.Module, model: Model) -> float:
     return float(torch.cat(losses).double().mean())
 
 
-def _forward(module: nn.Module, model: Model) -> None:
+def forward(module: nn.Module, model: Model) -> None:
     with torch.inference_mode():
         for probe in _asked(model).probes:
             module(**probe.inputs, use_cache=False)
@@ -69,10 +69,10 @@ def evaluating(runs: int) -> Iterator[Row]:
     """A whole new setting against one forward pass of the base over the same 2,048 tokens, in float32."""
     model = load(MODEL)
     module = base(model).module
-    works: dict[str, Callable[[], object]] = {"forward": lambda: _forward(module, model)}
+    works: dict[str, Callable[[], object]] = {"forward": lambda: forward(module, model)}
     for name, recipe in RECIPES.items():
         prepare(model, Recipe.parse(recipe))
-        works[name] = partial(_step, model, recipe, torch.float32)
+        works[name] = partial(step, model, recipe, torch.float32)
     taken = interleaved(works, runs)
     for name in RECIPES:
         yield Row(
@@ -135,8 +135,8 @@ def _against(model: Model, name: str, compress: Callable[[nn.Module], None], run
 
     taken = interleaved({
         "naive apply": lambda: compress(loaded), "apply": lambda: apply(model, OURS[name]), "naive": whole,
-        "float32": lambda: _step(model, OURS[name], torch.float32),
-        "bfloat16": lambda: _step(model, OURS[name], torch.bfloat16),
+        "float32": lambda: step(model, OURS[name], torch.float32),
+        "bfloat16": lambda: step(model, OURS[name], torch.bfloat16),
     }, runs)  # fmt: skip
     applied, stepped, narrow = TARGETS[name]
     yield Row(f"{name}: naive apply / ours", median_ratio(taken["naive apply"], taken["apply"]), "×", applied, True)
@@ -163,7 +163,7 @@ def preparing(runs: int) -> Iterator[Row]:
     """Every SVD of SmolLM2 into an empty store, then from its disk."""
     model = load(MODEL)
     count = sum(one.compressed_by_default for one in model.matrices.values())
-    with tempfile.TemporaryDirectory() as folder, _store_in(Path(folder)):
+    with tempfile.TemporaryDirectory() as folder, store_in(Path(folder)):
         first = prepare(model, Recipe.parse("svd:0.8p"))
         again = prepare(model, Recipe.parse("svd:0.8p"))
     yield Row(f"prepare the SVDs of {count} matrices, writing included", first, "s", 15)
@@ -171,7 +171,7 @@ def preparing(runs: int) -> Iterator[Row]:
 
 
 @contextmanager
-def _store_in(folder: Path) -> Iterator[None]:
+def store_in(folder: Path) -> Iterator[None]:
     """A store of its own while it lasts."""
     before = os.environ.get("REPARAM_CACHE")
     os.environ["REPARAM_CACHE"] = str(folder)
