@@ -248,6 +248,18 @@ class Walk:
         kept = {path: one.statistics(f"{block.path} of {id(self)}") for path, one in sums.items()}
         return {role: kept[owner] for path, owner in owners.items() for role in wanted[path]}
 
+    def outside(self, roles: Iterable[str]) -> Generator[None, None, dict[str, Statistics]]:
+        """Of the inputs of matrices in no block (a head of its own), behind what every block has become."""
+        wanted, sums = _readers(self.model, roles), dict[str, _Sums]()
+        if not wanted:
+            return {}
+        with _watching(self.module, wanted, partial(_add, sums)):
+            for ids in self.batches:
+                _read(self.model, self.module, ids)
+                yield
+        kept = {path: one.statistics(f"{path} of {id(self)}") for path, one in sums.items()}
+        return {role: one for path, one in kept.items() for role in wanted[path]}
+
     def _learn_calls(self, blocks: list[_Block]) -> None:
         """How the model calls each block: masks and positions that no batch changes."""
         with ExitStack() as hooks:

@@ -140,18 +140,30 @@ def _in_order(work: Work, plan: Plan, read: Sequences) -> Making:
             yield share, "Reading the calibration text behind what is compressed"
             continue
         mine = {role: steps for role, steps in plan.items() if layer_of(role) == block.layer}
-        asked = [role for role, steps in mine.items() if any(_reads(step, "sequential") for step in steps.values())]
-        gathering = Returning(walk.statistics(block, asked))
-        for _ in gathering:
-            yield share, f"Reading the calibration text in {block.layer}"
-        work.known["sequential"] = gathering.value
+        gathered = walk.statistics(block, _asking(mine))
+        work.known["sequential"] = yield from _told(gathered, share, f"Reading the calibration text in {block.layer}")
         yield share, f"Compressing {block.layer}"
         made = side_by_side(work, mine)
         work.model.install(walk.module, made)
         forms |= made
         done += 1
     outside = {role: steps for role, steps in plan.items() if role not in forms}
+    gathered = walk.outside(_asking(outside))
+    work.known["sequential"] = yield from _told(gathered, 1.0, "Reading the calibration text behind every block")
     return forms | transformed(work, outside, torch.float32)
+
+
+def _asking(plan: Plan) -> list[str]:
+    """Whose inputs are read behind what is compressed."""
+    return [role for role, steps in plan.items() if any(_reads(step, "sequential") for step in steps.values())]
+
+
+def _told(work: Generator[None, None, R], share: float, what: str) -> Generator[tuple[float, str], None, R]:
+    """The value of work whose steps say nothing themselves."""
+    steps = Returning(work)
+    for _ in steps:
+        yield share, what
+    return steps.value
 
 
 def _steps(plan: Plan) -> Iterator[Step]:
