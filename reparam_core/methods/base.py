@@ -34,6 +34,7 @@ class Method(ABC):
     groups: ClassVar[tuple[int | str | None, ...] | None] = None  # that it can be told; None: any
     symmetric: ClassVar[bool] = False  # does a method of the bits axis have grids without a zero point?
     patterns: ClassVar[bool] = True  # does a method of the sparsity axis take 2:4 and the like?
+    singular_values: ClassVar[bool] = False  # does a method of the rank axis prepare them all, as `sigma`?
     shrinks: ClassVar[bool] = False  # takes whole rows and columns away, before any other step
     needs: ClassVar[frozenset[str]] = frozenset()  # what it reads of its inputs: gram, mean, range, gradients
 

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from reparam_core.errors import ReparamError
+from reparam_core.methods.base import Method
 from reparam_core.methods.settings import RankSetting
 from reparam_core.parametrizations import Leaf
 from reparam_core.registry import register_split
@@ -30,6 +31,10 @@ class Energy(Split):
         r"\quad\text{with}\quad\sum_i r_i(m_i+n_i)\text{ as before}"
     )
 
+    def unsuited(self, method: Method) -> str | None:
+        lacking = None if method.singular_values else "it has no singular values to split by"
+        return super().unsuited(method) or lacking
+
     def refuse(self, setting: RankSetting) -> None:
         if setting.energy is not None:
             raise ReparamError("A share of the energy gives every matrix a rank of its own already.",
@@ -40,7 +45,7 @@ class Energy(Split):
         budget = sum(setting.resolve(shape) * sum(shape) for shape in shapes.values())
         gains, costs, owners = [], [], []
         for index, (role, shape) in enumerate(shapes.items()):
-            gain = _gains(_sigma(prepared(role)), shape)
+            gain = _gains(prepared(role)["sigma"], shape)
             gains.append(gain)
             costs.append(torch.full_like(gain, sum(shape), dtype=torch.int64))
             owners.append(torch.full_like(gain, index, dtype=torch.int64))
@@ -48,14 +53,6 @@ class Energy(Split):
         affordable = order[torch.cat(costs)[order].cumsum(0) <= budget]
         ranks = torch.cat(owners)[affordable].bincount(minlength=len(shapes)).clamp_min(1)
         return {role: RankSetting(rank=rank) for role, rank in zip(shapes, ranks.tolist(), strict=True)}
-
-
-def _sigma(prepared: Mapping[str, Tensor]) -> Tensor:
-    if "sigma" not in prepared:
-        raise ReparamError(
-            "This method has no singular values to split by.", "Take a method such as svd or whitened-svd."
-        )
-    return prepared["sigma"]
 
 
 def _gains(sigma: Tensor, shape: tuple[int, int]) -> Tensor:

@@ -84,6 +84,14 @@ def test_shape_is_kept_and_what_is_given_untouched(name: str, shape: Shape) -> N
     assert all(torch.equal(*pair) for pair in zip(given_, expected, strict=True))
 
 
+@of_axis("rank")
+def test_a_method_that_says_so_prepares_all_singular_values(name: str) -> None:
+    method, leaves = methods()[name](), unit_of(name, leaf(matrix((48, 32))))
+    found = [value for key, value in method.prepare(leaves).items() if key.endswith("sigma")]
+    assert [len(one) for one in found] == ([32] if method.singular_values else [])
+    assert all((one.diff() <= 0).all() for one in found)
+
+
 @EVERY
 @pytest.mark.parametrize("shape", SHAPES)
 def test_strongest_quality_reproduces_the_weight(name: str, shape: Shape) -> None:

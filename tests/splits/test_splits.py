@@ -141,6 +141,7 @@ def test_behind_compressed_blocks_a_split_still_comes_from_the_base(model: Model
             {"rules": [{"sparsity": {"method": "magnitude", "fraction": 0.5, "scope": "model", "split": "outliers"}}]},
             "spreads its setting over each model itself",
         ),
+        ("als:0.5@energy", "it has no singular values to split by"),
         ("nf4@output", "it has not every width from 2 to 8 bits"),
         ("binary@output", "it has not every width from 2 to 8 bits"),
         ("codebook:1@output", "begins at 2 bits, and 1 is asked"),

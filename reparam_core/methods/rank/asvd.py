@@ -26,6 +26,7 @@ class ASVD(CalibratedMethod):
 
     name: ClassVar[str] = "asvd"
     axis: ClassVar[str] = "rank"
+    singular_values: ClassVar[bool] = True
     summary: ClassVar[str] = "favours channels with large inputs"
     formula: ClassVar[str] = r"WD=A\Sigma B^\top,\quad W'=A_r\Sigma_rB_r^\top D^{-1},\quad D=\mathrm{diag}(s^\alpha)"
 

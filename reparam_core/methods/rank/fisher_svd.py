@@ -26,6 +26,7 @@ class FisherSVD(CalibratedMethod):
 
     name: ClassVar[str] = "fisher-svd"
     axis: ClassVar[str] = "rank"
+    singular_values: ClassVar[bool] = True
     summary: ClassVar[str] = "favours rows that the loss feels"
     formula: ClassVar[str] = (
         r"DW=A\Sigma B^\top,\quad W'=D^{-1}A_r\Sigma_rB_r^\top,"

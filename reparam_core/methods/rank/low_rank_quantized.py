@@ -23,6 +23,7 @@ class LowRankQuantized(CalibratedMethod):
 
     name: ClassVar[str] = "low-rank-quantized"
     axis: ClassVar[str] = "rank"
+    singular_values: ClassVar[bool] = True
     summary: ClassVar[str] = "rounds, and two factors correct it"
     formula: ClassVar[str] = r"W'=Q+UV^\top,\quad \min_{U,V}\lVert (W-Q)X-UV^\top X\rVert_F^2"
 

@@ -20,6 +20,7 @@ class SVD(MatrixMethod):
 
     name: ClassVar[str] = "svd"
     axis: ClassVar[str] = "rank"
+    singular_values: ClassVar[bool] = True
     summary: ClassVar[str] = "keeps the largest singular values"
     formula: ClassVar[str] = r"W=A\Sigma B^\top\;\to\;W_r=\textstyle\sum_{i\le r}\sigma_i a_i b_i^\top"
 

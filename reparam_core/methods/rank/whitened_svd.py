@@ -21,6 +21,7 @@ class WhitenedSVD(CalibratedMethod):
 
     name: ClassVar[str] = "whitened-svd"
     axis: ClassVar[str] = "rank"
+    singular_values: ClassVar[bool] = True
     summary: ClassVar[str] = "keeps what the outputs use most"
     formula: ClassVar[str] = r"\min_{\mathrm{rank}\,r}\lVert WX-W_rX\rVert_F,\\ XX^\top=SS^\top,\\ W_r=(WS)_r\,S^{-1}"
 
