@@ -17,6 +17,7 @@ from reparam_core.data import calibration
 from reparam_core.data.cards import MEASURED, Run, protocol, runs
 from reparam_core.measure import measured
 from reparam_core.models import Model, load
+from reparam_core.recipes import Recipe
 
 MODEL = "smollm2-135m-instruct"
 PROTOCOL = FOLDER / "protocol"
@@ -59,7 +60,7 @@ def measured_on_protocol(model: Model, recipe: str) -> dict[str, Any]:
     }  # fmt: skip
     first = next(iter(each.values()))  # the second finds what the first prepared
     return {
-        "recipe": recipe, "perplexity": {name: one["perplexity"] for name, one in each.items()},
+        "recipe": recipe, "canonical": Recipe.parse(recipe).canonical, "perplexity": {name: one["perplexity"] for name, one in each.items()},
         "delta_nll": {name: one["delta_nll_ci95"] for name, one in each.items()}, "bytes": first["bytes"],
         "seconds": {name: first["seconds"][name] for name in ("prepare", "apply")},
         "measured": f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC", "machine": machine(),

@@ -5,14 +5,15 @@ import json
 import pytest
 
 from reparam_core.data.cards import MEASURED, card, protocol, runs
+from reparam_core.presets import presets
 from reparam_core.recipes import Recipe
 from reparam_core.registry import methods, transforms
 
 
 def test_every_run_is_a_recipe_of_a_method_that_there_is() -> None:
     for run in runs():
-        assert Recipe.parse(run.recipe).short() == run.recipe
-        assert run.method in {"base", *methods(), *transforms()}
+        assert run.recipe in presets() or Recipe.parse(run.recipe).short() == run.recipe
+        assert run.method in {"base", *presets(), *methods(), *transforms()}
         assert set(run.reference) | set(run.perplexity) <= set(protocol()["texts"])
 
 
@@ -20,6 +21,12 @@ def test_what_was_measured_is_on_some_card() -> None:
     measured = {row["recipe"] for row in json.loads(MEASURED.read_text(encoding="utf-8"))["rows"]}
     assert measured <= {run.recipe for run in runs()}
     assert {run.recipe for run in runs() if run.perplexity} == measured
+
+
+def test_a_preset_is_still_what_was_measured() -> None:
+    rows = {row["recipe"]: row for row in json.loads(MEASURED.read_text(encoding="utf-8"))["rows"]}
+    for name in set(rows) & set(presets()):
+        assert rows[name]["canonical"] == Recipe.parse(name).canonical
 
 
 def test_the_ratio_is_this_code_against_the_authors() -> None:
