@@ -6,7 +6,6 @@ import heapq
 import math
 from collections.abc import Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 from typing import Any, TypeVar
 
 import pandas as pd
@@ -18,9 +17,9 @@ from reparam_core.measure.evaluation import Evaluation
 from reparam_core.measure.quality import Quality, quality_steps
 from reparam_core.methods.base import Method
 from reparam_core.models import Model
-from reparam_core.models.model import structural_clone
 from reparam_core.parametrizations import Statistics
 from reparam_core.recipes import Calibration, Recipe, Step
+from reparam_core.resuming import Answers, Resumed, noting
 from reparam_core.roles import layer_of
 from reparam_core.splits.budget import Option, least_loss
 from reparam_core.statistics import block_paths
@@ -180,12 +179,8 @@ class Behind:
 
     def _read(self, inputs: Mapping[str, Any]) -> dict[str, Any]:
         answers: dict[str, Any] = {}
-        watched = structural_clone(self.module)  # others read with the shared base
-        for path in self.paths.values():
-            block = watched.get_submodule(path)
-            block.register_forward_hook(lambda _module, _given, answer, path=path: answers.update({path: answer}))
         with torch.inference_mode():
-            watched(**inputs)
+            noting(self.module, self.paths.values(), answers)(**inputs)
         return answers
 
     def steps(self, setting: Setting) -> Iterator[Quality]:
@@ -198,26 +193,18 @@ class Behind:
         yield from quality_steps(resumed, self.asked, kl_probes=0)
 
 
-class _Resumed(nn.Module):
+class _Resumed(Resumed):
     """A setting's module that runs the blocks from the changed one on."""
 
     def __init__(
-        self, module: nn.Module, skipped: Sequence[str], asked: Evaluation, answers: Sequence[Mapping[str, Any]]
-    ):
-        super().__init__()
-        self._module = structural_clone(module)
-        self._now: Mapping[str, Any] = {}  # what the base's blocks answered to the probe in hand
-        for path in skipped:
-            block: Any = self._module.get_submodule(path)
-            block.forward = partial(self._answer, path)  # a model may ask its blocks what kind they are: they stay
+        self, module: nn.Module, skipped: Sequence[str], asked: Evaluation, answers: Sequence[Answers]
+    ) -> None:
+        super().__init__(module, skipped)
         self._answers = {
             id(next(iter(probe.inputs.values()))): own for probe, own in zip(asked.probes, answers, strict=True)
         }
 
-    def _answer(self, path: str, *_given: Any, **_named: Any) -> Any:
-        return self._now[path]
-
     def forward(self, **inputs: Any) -> Any:
         """One of the evaluation's probes, which are told apart by being the very same tensors."""
-        self._now = self._answers[id(next(iter(inputs.values())))]
-        return self._module(**inputs)
+        self.known = self._answers[id(next(iter(inputs.values())))]
+        return super().forward(**inputs)
