@@ -86,9 +86,34 @@ def loss(model: Model, module: nn.Module, ids: Tensor) -> Tensor:
     A classifier is taken at its word, as no text is labelled. An encoder without a head has no loss: its answers are
     taken for means of unit normals, and one draw, always the same, for the truth.
     """
-    return {"causal": _next, "seq2seq": _written, "masked": _hidden, "classification": _own, "encoder": _drawn}[
-        model.objective
-    ](model, module, ids)
+    answers = answers_of(model, module, ids)
+    return missed(answers, truth_of(model, answers, ids))
+
+
+def answers_of(model: Model, module: nn.Module, ids: Tensor) -> Tensor:
+    """What the model, or a clone of it, makes of one sequence: (answers, classes), of an encoder (answers, width)."""
+    hidden = getattr(model.tokenizer, "mask_token_id", None) if model.objective == "masked" else None
+    seen = ids if hidden is None else ids.masked_fill(_hidden(ids), hidden)
+    found: Any = module(**given_to(model, seen))
+    return (found.last_hidden_state if model.objective == "encoder" else logits_of(found)).flatten(0, -2)
+
+
+def truth_of(model: Model, answers: Tensor, ids: Tensor) -> Tensor:
+    """What that loss holds answers to: a class for each, or for an encoder a point; `answers` are the model's own."""
+    if model.objective == "encoder":
+        return answers.detach() - torch.randn(answers.shape, generator=torch.Generator().manual_seed(0))
+    if model.objective == "classification":
+        return answers.detach().argmax(-1)
+    if model.objective == "causal":
+        return nn.functional.pad(ids[0, 1:], (0, 1), value=IGNORED)
+    return ids[0] if model.objective == "seq2seq" else ids[0].masked_fill(~_hidden(ids), IGNORED)
+
+
+def missed(answers: Tensor, truth: Tensor) -> Tensor:
+    """How far the answers are from the truth, on average: cross-entropy, or half of the squared distance."""
+    if truth.is_floating_point():
+        return (answers - truth).square().sum() / (2 * len(answers))
+    return cross_entropy(answers, truth)
 
 
 def answers_scored(model: Model, length: int) -> int:
@@ -96,30 +121,6 @@ def answers_scored(model: Model, length: int) -> int:
     return {"masked": max(1, length // HIDDEN_EVERY), "classification": 1}.get(model.objective, length)
 
 
-def _answers(model: Model, module: nn.Module, ids: Tensor) -> Tensor:
-    return logits_of(module(**given_to(model, ids))).flatten(0, -2)
-
-
-def _next(model: Model, module: nn.Module, ids: Tensor) -> Tensor:
-    return cross_entropy(_answers(model, module, ids)[:-1], ids[0, 1:])
-
-
-def _written(model: Model, module: nn.Module, ids: Tensor) -> Tensor:
-    return cross_entropy(_answers(model, module, ids), ids[0])
-
-
-def _hidden(model: Model, module: nn.Module, ids: Tensor) -> Tensor:
-    hidden = torch.arange(ids.shape[1]) % HIDDEN_EVERY == HIDDEN_EVERY // 2
-    mask = getattr(model.tokenizer, "mask_token_id", None)
-    seen = ids if mask is None else ids.masked_fill(hidden, mask)
-    return cross_entropy(_answers(model, module, seen), ids[0].masked_fill(~hidden, IGNORED))
-
-
-def _own(model: Model, module: nn.Module, ids: Tensor) -> Tensor:
-    answers = _answers(model, module, ids)
-    return cross_entropy(answers, answers.argmax(-1))
-
-
-def _drawn(model: Model, module: nn.Module, ids: Tensor) -> Tensor:
-    answers: Tensor = module(**given_to(model, ids)).last_hidden_state
-    return (answers * torch.randn(answers.shape, generator=torch.Generator().manual_seed(0))).sum() / ids.shape[1]
+def _hidden(ids: Tensor) -> Tensor:
+    """Which positions of a sequence a masked model is asked for."""
+    return torch.arange(ids.shape[1]) % HIDDEN_EVERY == HIDDEN_EVERY // 2
