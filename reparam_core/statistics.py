@@ -70,7 +70,8 @@ def one_shot(model: Model, roles: Iterable[str], calibration: Sequences) -> Gath
 
     Yields how much is done. A matrix that nothing is multiplied with (an embedding that is only looked up) is left out.
     """
-    owners, wanted = _owners(model, calibration), set(roles)
+    wanted = set(roles)
+    owners = _owners(model, calibration) if wanted else {}
     asked = {role: _digest(model, path, calibration) for role, path in owners.items() if role in wanted}
     missing = {owners[role]: name for role, name in asked.items() if store().tensors(name) is None}
     if missing:

@@ -18,7 +18,7 @@ SETTINGS: dict[str, dict[str, Any]] = {"rank": {"keep": 0.5}, "sparsity": {"frac
 OTHER: dict[type, Callable[[Any], list[Any]]] = {
     bool: lambda value: [not value], int: lambda value: [value + 1, value // 2],
     float: lambda value: [value / 2, 2 * value], str: lambda value: ["model"]}  # fmt: skip
-STATISTICS = {"gram", "mean", "range", "gradients"}
+STATISTICS = {"gram", "mean", "range", "gradients", "losses"}
 EVERY = pytest.mark.parametrize("name", methods())
 
 

@@ -19,12 +19,13 @@ from reparam_core.apply.splitting import splitting
 from reparam_core.apply.steps import Plan, Work, batches, first, transformed
 from reparam_core.data import Sequences
 from reparam_core.gradients import with_gradients
+from reparam_core.losses import LOSSES, measured_on, with_losses
 from reparam_core.models import Model
 from reparam_core.models.model import structural_clone
 from reparam_core.parametrizations import Parametrization
 from reparam_core.recipes import Recipe, Step
 from reparam_core.roles import layer_of
-from reparam_core.statistics import Walk, one_shot
+from reparam_core.statistics import Gathering, Walk, one_shot
 from reparam_core.store import key
 
 R = TypeVar("R")
@@ -99,9 +100,7 @@ def _forms(work: Work, recipe: Recipe, plan: Plan, read: Sequences | None, dtype
     if found is None:
         asked = [role for role, steps in plan.items() if any(_reads(step, "one-shot") for step in steps.values())]
         if read is not None and asked:
-            known = yield from one_shot(work.model, asked, read)
-            sloped = [role for role in asked if any("gradients" in step.needs for step in plan[role].values())]
-            work.known["one-shot"] = yield from with_gradients(work.model, known, sloped, read)
+            work.known["one-shot"] = yield from _of_the_base(work.model, plan, asked, read)
         plan = yield from splitting(work, plan, read)
         in_order = any(_reads(step, "sequential") for step in _steps(plan))
         made = _in_order(work, plan, read) if read is not None and in_order else _at_once(work, plan, dtype)
@@ -111,6 +110,18 @@ def _forms(work: Work, recipe: Recipe, plan: Plan, read: Sequences | None, dtype
     for form in found.values():
         form.materialize(dtype)
     return found
+
+
+def _of_the_base(model: Model, plan: Plan, asked: list[str], read: Sequences) -> Gathering:
+    """What these matrices' steps ask of the untouched model: of all inputs, and gradients and losses where they need them."""
+    steps = {role: [step for step in plan[role].values() if _reads(step, "one-shot")] for role in asked}
+    needs = {role: frozenset[str]().union(*(step.needs for step in own)) for role, own in steps.items()}
+    known = yield from one_shot(model, [role for role in asked if needs[role] != LOSSES], read)
+    # What needs nothing of its inputs reads no more of the text than the losses are measured on.
+    known |= yield from one_shot(model, [role for role in asked if needs[role] == LOSSES], measured_on(read))
+    known = yield from with_gradients(model, known, [role for role in asked if "gradients" in needs[role]], read)
+    left_out = {role: step.method for role, own in steps.items() for step in own if "losses" in step.needs}
+    return (yield from with_losses(model, known, left_out, read))
 
 
 def _name_of_forms(work: Work, recipe: Recipe, read: Sequences | None) -> str:

@@ -20,6 +20,7 @@ from reparam_core.recipes import Recipe, Step
 from reparam_core.written import WRITTEN, reading, written_before
 
 Shape = tuple[int, int]
+OF_THE_BASE = {"gradients", "losses"}  # of what a method needs
 MOST_TOLD = 4  # roles that a rule lacks
 
 
@@ -118,12 +119,12 @@ def _only_looked_up(model: Model, role: str) -> bool:
 
 
 def _refuse_the_whole_in_order(plan: Plan) -> None:
-    """Raises ReparamError where a step wants what block after block does not give: every matrix at once, or gradients."""
+    """Raises ReparamError where a step wants what block after block does not give: every matrix at once, or what is of the base alone."""
     steps = {step for steps in plan.values() for step in steps.values()}
     sequential = {step for step in steps if step.method.needs and step.statistics == "sequential"}
     for step in sequential:
-        if "gradients" in step.method.needs:
-            raise ReparamError(f"{step.method.name} needs gradients, which are known of the untouched model alone.",
+        for what in sorted(step.method.needs & OF_THE_BASE):
+            raise ReparamError(f"{step.method.name} needs {what}, which are known of the untouched model alone.",
                                f"Write {step.short().replace('@sequential', '')}.")  # fmt: skip
     if sequential and any(step.method.unit == "model" for step in steps):
         raise ReparamError("A step that looks at the whole model at once cannot go block by block.",

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from reparam_core.data import fitting
+from reparam_core.losses import LENGTH, LOSSES, SEQUENCES, numbers_read
+from reparam_core.methods.base import Method
 from reparam_core.models import Model
 from reparam_core.recipes import Calibration, Recipe
 
 # Seconds a number of the blocks and a token, on two cores; sequential reads every block twice and once more to go on.
-SECONDS = {"one-shot": 4.5e-11, "sequential": 9e-11}
+# Of losses a number that a unit's pass multiplies with, the head's too.
+SECONDS = {"one-shot": 4.5e-11, "sequential": 9e-11, "losses": 4.5e-11}
 
 
 def seconds_to_read(model: Model, calibration: Calibration, statistics: str) -> float:
@@ -16,8 +19,19 @@ def seconds_to_read(model: Model, calibration: Calibration, statistics: str) -> 
     return SECONDS[statistics] * numbers * calibration.sequences * fitting(model, calibration.length)
 
 
+def seconds_to_measure(model: Model, calibration: Calibration, method: Method) -> float:
+    """For the loss without each unit of a method that needs losses."""
+    roles = [role for role, one in model.matrices.items() if one.compressed_by_default]
+    tokens = min(SEQUENCES, calibration.sequences) * min(LENGTH, fitting(model, calibration.length))
+    return SECONDS["losses"] * tokens * numbers_read(model, dict.fromkeys(roles, method))
+
+
 def seconds_at_first(model: Model, recipe: Recipe) -> float:
     """What a recipe's calibration takes where nothing of it is kept; 0 where it reads none."""
-    read = {step.statistics for rule in recipe.rules for step in rule.steps.values() if step and step.needs}
+    steps = [step for rule in recipe.rules for step in rule.steps.values() if step and step.needs]
+    read = {step.statistics for step in steps if step.needs != LOSSES}
     before = ["one-shot" for one in recipe.transform if one.needs]  # each the inputs that the one before it leaves
-    return sum(seconds_to_read(model, recipe.calibration, one) for one in (*before, *read))
+    measured = {step.method for step in steps if "losses" in step.needs}
+    return sum(seconds_to_read(model, recipe.calibration, one) for one in (*before, *read)) + sum(
+        seconds_to_measure(model, recipe.calibration, one) for one in measured
+    )

@@ -36,7 +36,7 @@ class Method(ABC):
     patterns: ClassVar[bool] = True  # does a method of the sparsity axis take 2:4 and the like?
     singular_values: ClassVar[bool] = False  # does a method of the rank axis prepare them all, as `sigma`?
     shrinks: ClassVar[bool] = False  # takes whole rows and columns away, before any other step
-    needs: ClassVar[frozenset[str]] = frozenset()  # what it reads of its inputs: gram, mean, range, gradients
+    needs: ClassVar[frozenset[str]] = frozenset()  # what it reads of its inputs: gram, mean, range, gradients, losses
 
     @property
     def unit(self) -> Unit:
@@ -46,6 +46,13 @@ class Method(ABC):
     def block(self, role: str) -> str | None:
         """What goes together with this matrix, by name: all of it or nothing is given; None where it is left alone."""
         return role
+
+    def left_out(self, block: Mapping[str, Leaf]) -> dict[str, int]:
+        """What a method that needs losses has measured without: matrices whose columns are so many units, run by run.
+
+        A unit has its run of columns in each of them; once they are zero it is gone. Of the leaves only shapes are there.
+        """
+        return {}
 
     @abstractmethod
     def prepare(self, leaves: Mapping[str, Leaf]) -> Prepared:

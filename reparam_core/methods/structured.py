@@ -39,6 +39,13 @@ class Removing(Method):
         found = self.members.fullmatch(role)
         return found and found.group(1)
 
+    @abstractmethod
+    def count(self, block: Block) -> int:
+        """How many units the block has."""
+
+    def left_out(self, block: Block) -> dict[str, int]:
+        return {name: self.count(block) for name in block if leads_out(name)}
+
     def refuse(self, setting: SparsitySetting, shape: tuple[int, int]) -> None:
         if setting.fraction is None or setting.block is not None:
             raise ReparamError(f"{self.name} takes a share of what there is, and has no pattern, blocks or threshold.",
@@ -59,10 +66,6 @@ class Removing(Method):
 
 class RemovingUnits(Removing):
     """Units inside a block: equal runs of rows of the matrices that lead into it, and of columns of the one out of it."""
-
-    @abstractmethod
-    def count(self, block: Block) -> int:
-        """How many units the block has."""
 
     def scores(self, block: Block, count: int) -> Prepared:
         """What every unit is worth under `scores`, (count), and whatever else `remaining` will want."""
@@ -196,6 +199,9 @@ class RemovingLayers(Removing):
     def unit(self) -> Unit:
         return "model"
 
+    def count(self, block: Block) -> int:
+        return 1
+
     @abstractmethod
     def score(self, block: Block) -> Tensor:
         """What the layer is worth, a number."""
@@ -241,6 +247,18 @@ def norms(block: Block, count: int) -> Tensor:
     for name, leaf in block.items():
         total += leaf.weight.float().square().sum(0 if leads_out(name) else 1).view(count, -1).sum(1)
     return total.sqrt()
+
+
+def rises(block: Block, count: int) -> Tensor:
+    """How much the loss rises without each unit, (count). Raises ReparamError where it is not known, or not finite."""
+    found = statistics_of(out_of(block)).rises
+    if found is None:
+        raise ReparamError(
+            "This step needs the loss without each unit, which was not measured.", "Give calibration text."
+        )
+    if not torch.isfinite(found).all():
+        raise ReparamError("Without a unit the loss over the calibration text is not finite.", "Take another text.")
+    return found.view(count, -1)[:, 0]
 
 
 def highest(scores: Tensor, fraction: float) -> Tensor:

@@ -19,6 +19,7 @@ class Statistics:
     digest: str  # of what they were gathered from
     fleeting: bool = False  # of inputs that no other setting has: what is prepared from them is not kept
     fisher: Tensor | None = None  # Σ (∂loss/∂w)² of every row of the matrix, (out): of the base's own alone
+    rises: Tensor | None = None  # of the base's loss without the unit that a channel belongs to, (in)
 
     @property
     def norms(self) -> Tensor:
@@ -38,14 +39,15 @@ class Statistics:
 
     def sliced(self, rows: Tensor | None, columns: Tensor | None) -> Statistics:
         """Of these columns of the input alone, and of these rows of the matrix; None: all of them."""
-        gram, mean, peak, fisher = self.gram, self.mean, self.peak, self.fisher
+        gram, mean, peak, fisher, rises = self.gram, self.mean, self.peak, self.fisher, self.rises
         if columns is not None:
             gram, mean, peak = gram[columns[:, None], columns], mean[columns], peak[columns]
+            rises = None if rises is None else rises[columns]
         if rows is not None and fisher is not None:
             fisher = fisher[rows]
         places = b"|".join(b"" if kept is None else kept.numpy().tobytes() for kept in (rows, columns))
         digest = hashlib.sha256(self.digest.encode() + places).hexdigest()
-        return replace(self, gram=gram, mean=mean, peak=peak, fisher=fisher, digest=digest)
+        return replace(self, gram=gram, mean=mean, peak=peak, fisher=fisher, rises=rises, digest=digest)
 
     def through(self, factor: Tensor) -> Statistics:
         """Of y = factor · x, factor (r, in): what the left factor of a low-rank pair sees, Gram R G Rᵀ."""

@@ -2,10 +2,13 @@
 
 import time
 
+import pytest
+
 from reparam_core.apply import apply
-from reparam_core.jobs.lasting import seconds_at_first, seconds_to_read
+from reparam_core.jobs.lasting import seconds_at_first, seconds_to_measure, seconds_to_read
 from reparam_core.models import load
 from reparam_core.recipes import Calibration, Recipe
+from reparam_core.registry import methods
 
 
 def test_twice_as_much_takes_twice_as_long() -> None:
@@ -24,6 +27,31 @@ def test_a_recipe_takes_what_its_steps_read() -> None:
     assert seconds_at_first(model, Recipe.parse("wanda:0.5 + gptq:4g64@sequential")) == once + behind
     assert seconds_at_first(model, Recipe.parse("smooth")) == once
     assert seconds_at_first(model, Recipe.parse("smooth + gptq:4g64")) == 2 * once, "the inputs before, and behind"
+
+
+def test_measuring_takes_a_pass_for_every_unit() -> None:
+    """Whatever more of the text there is, it is not read; where something else reads the inputs, that is added."""
+    model, text = load("embedded-decoder"), Calibration()
+    heads, layers = (seconds_to_measure(model, text, methods()[f"measured-{unit}"]()) for unit in ("heads", "layers"))
+    groups = model.matrices["layers.0.attention.k"].shape[0] // (model.head_width("layers.0.attention.k") or 1)
+    assert heads == pytest.approx(groups * layers)
+    assert seconds_to_measure(model, Calibration(sequences=1000, length=512), methods()["measured-layers"]()) == layers
+    assert seconds_to_measure(model, Calibration(sequences=2), methods()["measured-layers"]()) == pytest.approx(
+        layers / 2
+    )
+    assert seconds_at_first(model, Recipe.parse("measured-layers:0.5")) == layers
+    read = seconds_to_read(model, text, "one-shot")
+    assert seconds_at_first(model, Recipe.parse("measured-layers:0.5 + gptq:4")) == read + layers
+    assert seconds_at_first(model, Recipe.parse("measured-heads:0.5 + gptq:4@sequential")) == (
+        seconds_to_read(model, text, "sequential") + heads
+    )
+
+
+def test_what_is_said_of_measuring_is_of_the_right_order(own_store: None) -> None:
+    model, recipe = load("embedded-decoder"), Recipe.parse("measured-heads:0.5")
+    started = time.perf_counter()
+    apply(model, recipe)
+    assert 1 / 8 < (time.perf_counter() - started) / seconds_at_first(model, recipe) < 8
 
 
 def test_what_is_said_is_of_the_right_order(own_store: None) -> None:

@@ -28,10 +28,11 @@ def inputs(width: int, tokens: int = 400, seed: int = 1) -> Tensor:
 
 
 def statistics(x: Tensor, rows: int = 0) -> Statistics:
-    """What is known of these inputs, and of the gradients of so many rows under random ones of their outputs."""
+    """What is known of these inputs, of the gradients of so many rows under random ones of their outputs, and of the loss
+    without each channel: larger, the more of it there is."""
     slopes = torch.randn(len(x), rows, generator=torch.Generator().manual_seed(2)) * torch.linspace(0.1, 1, rows)
     fisher = (slopes.T @ x).square().sum(1)
-    return Statistics(len(x), x.T @ x, x.mean(0), x.abs().amax(0), "inputs", fisher=fisher)
+    return Statistics(len(x), x.T @ x, x.mean(0), x.abs().amax(0), "inputs", fisher=fisher, rises=x.square().mean(0))
 
 
 def leaf(weight: Tensor, x: Tensor | None = None, **more: Any) -> Leaf:

@@ -2,6 +2,7 @@
 
 import copy
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -183,6 +184,59 @@ def test_what_moves_least_goes_and_its_mean_stays(unit: str, seed: int) -> None:
     torch.testing.assert_close(form(x).mean(0), (x @ weight.T).mean(0), rtol=1e-3, atol=1e-3)  # on average as before
 
 
+def weighed(weight: torch.Tensor, rises: list[float]) -> Any:
+    """A leaf without whose units, runs of columns, the loss rises by so much."""
+    one = leaf(weight, head=3)
+    told = torch.tensor(rises).repeat_interleave(weight.shape[1] // len(rises))
+    return replace(one, statistics=replace(one.statistics, rises=told))
+
+
+def test_a_head_goes_where_the_loss_rises_least_or_falls() -> None:
+    """Of ties the first."""
+    block = {"layers.0.attention.o": weighed(matrix((7, 15)), [0.2, -0.3, 0.1, 0.0, 0.1])}
+    block |= {f"layers.0.attention.{one}": leaf(matrix((15, 5), 9), head=3) for one in "qkv"}
+    method = methods()["measured-heads"]()
+    prepared = method.prepare(block)
+    for fraction, kept in ((0.0, 5), (0.2, [0, 2, 3, 4]), (0.4, [0, 2, 4]), (0.6, [0, 4]), (0.999, [0])):
+        forms = method.at(prepared, block, SparsitySetting(fraction=fraction))
+        if kept == 5:
+            assert all(torch.equal(forms[name].dense(), one.weight) for name, one in block.items())
+            continue
+        places = [3 * unit + place for unit in kept for place in range(3)]
+        assert forms["layers.0.attention.o"].columns.tolist() == places
+        assert all(forms[f"layers.0.attention.{one}"].rows.tolist() == places for one in "qkv")
+        assert torch.equal(forms["layers.0.attention.o"].inner.dense(), block["layers.0.attention.o"].weight[:, places])
+
+
+def test_a_layer_goes_where_the_loss_rises_least_or_falls() -> None:
+    """Each stack loses its own."""
+    rises = {"encoder": [0.5, 0.1, 0.2, 0.3], "decoder": [-0.1, 0.0, -0.2, 0.4]}
+    leaves = {f"{stack}.layers.{number}.mlp.down": weighed(matrix((7, 12)), [rise])
+              for stack, every in rises.items() for number, rise in enumerate(every)}  # fmt: skip
+    method = methods()["measured-layers"]()
+    prepared = method.prepare(leaves)
+    for fraction, gone in ((0.0, {}), (0.25, {"encoder": {1}, "decoder": {2}}), (0.5, {"encoder": {1, 2}, "decoder": {0, 2}}),
+                           (0.999, {"encoder": {1, 2, 3}, "decoder": {0, 1, 2}})):  # fmt: skip
+        forms = method.at(prepared, leaves, SparsitySetting(fraction=fraction))
+        left = {name for name, form in forms.items() if form.parameters_kept}
+        went = {f"{stack}.layers.{number}.mlp.down" for stack, every in gone.items() for number in every}
+        assert left == set(leaves) - went
+        assert all(torch.equal(forms[name].dense(), leaves[name].weight) for name in left)
+
+
+@pytest.mark.parametrize("name", ["measured-heads", "measured-layers"])
+@pytest.mark.parametrize(
+    ("rises", "told"), [(None, "which was not measured"), (torch.full((12,), torch.nan), "is not finite")]
+)
+def test_without_the_losses_it_is_refused(name: str, rises: torch.Tensor | None, told: str) -> None:
+    one = leaf(matrix((7, 12)), head=3)
+    leaves = {"layers.0.attention.o": replace(one, statistics=replace(one.statistics, rises=rises))}
+    leaves |= {f"layers.0.attention.{other}": leaf(matrix((12, 5)), head=3) for other in "qkv"}
+    with pytest.raises(ReparamError, match=told) as caught:
+        methods()[name]().prepare(leaves)
+    assert "\n" not in str(caught.value)
+
+
 @EVERY
 @pytest.mark.parametrize("unit", ["heads", "neurons"])
 @pytest.mark.parametrize("how", ["one-shot", "sequential"])
@@ -311,7 +365,7 @@ def test_none_removed_is_the_identity_and_more_is_never_larger(architecture: str
 
 
 @pytest.mark.parametrize("architecture", ["llama", "gpt2", "bert", "t5"])
-@pytest.mark.parametrize("name", ["heads", "neurons", "flap-heads", "flap-neurons"])
+@pytest.mark.parametrize("name", ["heads", "neurons", "flap-heads", "flap-neurons", "measured-heads"])
 def test_rank_and_bits_meet_what_is_left(architecture: str, name: str, model: Model) -> None:
     rank, bits = {"method": "svd", "keep": 0.5}, {"method": "gptq", "bits": 4}
     setting = pruned(model, name, 0.5, rank=rank, bits=bits)
@@ -370,7 +424,8 @@ def test_there_is_no_pattern_of_whole_units(architecture: str, name: str, settin
 @OF_EVERY_METHOD
 @pytest.mark.parametrize(("before", "told"), [("svd:0.5", "needs whole matrices"), ("rtn:4", "is quantized already"), ("magnitude:0.5", ""),
                                               ("neurons:0.5", ""), ("heads:0.5", ""), ("layers:0.5", ""),
-                                              ("flap-neurons:0.5", ""), ("flap-heads:0.5", "")])  # fmt: skip
+                                              ("flap-neurons:0.5", ""), ("flap-heads:0.5", ""),
+                                              ("measured-heads:0.5", ""), ("measured-layers:0.5", "")])  # fmt: skip
 def test_on_what_was_compressed_before(
     architecture: str, name: str, before: str, told: str, model: Model, tmp_path: Path
 ) -> None:
