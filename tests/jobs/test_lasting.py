@@ -1,14 +1,13 @@
-"""How long calibration is said to take follows what is read, and is of the right order."""
-
-import time
+"""How long calibration is said to take follows what is read, written and measured."""
 
 import pytest
 
-from reparam_core.apply import apply
+from reparam_core.apply import finished
 from reparam_core.jobs.lasting import seconds_at_first, seconds_to_measure, seconds_to_read
 from reparam_core.models import load
 from reparam_core.recipes import Calibration, Recipe
 from reparam_core.registry import methods
+from reparam_core.written import reading
 
 
 def test_twice_as_much_takes_twice_as_long() -> None:
@@ -47,17 +46,11 @@ def test_measuring_takes_a_pass_for_every_unit() -> None:
     )
 
 
-def test_what_is_said_of_measuring_is_of_the_right_order(own_store: None) -> None:
-    model, recipe = load("embedded-decoder"), Recipe.parse("measured-heads:0.5")
-    started = time.perf_counter()
-    apply(model, recipe)
-    assert 1 / 8 < (time.perf_counter() - started) / seconds_at_first(model, recipe) < 8
-
-
-def test_what_is_said_is_of_the_right_order(own_store: None) -> None:
-    """A factor of eight: other machines, and whatever else this one does."""
-    model, asked = load("embedded-decoder"), {"sequences": 16, "length": 256}
-    recipe = Recipe.parse(Recipe.parse("wanda:0.5").as_json() | {"calibration": asked})
-    started = time.perf_counter()
-    apply(model, recipe)
-    assert 1 / 8 < (time.perf_counter() - started) / seconds_at_first(model, recipe) < 8
+def test_what_a_model_has_yet_to_write_is_counted_once(own_store: None) -> None:
+    model = load("embedded-decoder")
+    own = {"text": "written", "sequences": 2, "length": 16}
+    recipe = Recipe.parse(Recipe.parse("wanda:0.5").as_json() | {"calibration": own})
+    before = seconds_at_first(model, recipe)
+    finished(reading(model, "written", 2, 16))
+    assert 0 < seconds_at_first(model, recipe) < before
+    assert seconds_at_first(model, Recipe.parse("magnitude:0.5")) == 0
