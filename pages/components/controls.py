@@ -36,7 +36,7 @@ from pages.components.places import IN_BLOCKS, KINDS, Place
 from pages.components.rewriting import pick_rewrite
 from pages.components.words import setting_words, source_titles
 from reparam_core import ReparamError
-from reparam_core.apply import check
+from reparam_core.apply import check, suited
 from reparam_core.data import fitting, is_labelled, keep_own, own_sources
 from reparam_core.jobs import Ticket, fetched, loader
 from reparam_core.jobs.exploring import LENGTH
@@ -248,7 +248,7 @@ def pick_recipe(model: Model) -> str:
         said["calibration"] = pick_calibration(model)
     recipe = json.dumps(said, sort_keys=True)
     with st.sidebar:
-        known = presets()
+        known = {name: one for name, one in presets().items() if _taken(model, name)}
         st.selectbox("Presets", list(known), None, lambda name: known[name].title, key="load-preset", on_change=load_picked,
                      args=("load-preset",), placeholder="Load a preset …", label_visibility="collapsed",
                      help="; ".join(f"**{one.title}**: {one.summary}" for one in known.values()))  # fmt: skip
@@ -257,6 +257,11 @@ def pick_recipe(model: Model) -> str:
                               help="While it is filled, it is what counts; clear it to use the sliders.", **KEPT)  # fmt: skip
     listen()
     return _typed_recipe(typed, model) if typed else _in_force(model, recipe, st.container())[0]
+
+
+def _taken(model: Model, preset: str) -> bool:
+    """Does the model take what the preset rewrites first? Not every architecture does."""
+    return {one.name for one in Recipe.parse(preset).transform} <= set(suited(model))
 
 
 @contextmanager

@@ -21,3 +21,10 @@ def test_one_that_no_slider_says_is_typed_by_its_name(opened: Open) -> None:
     assert f"all blocks at {next(iter(Recipe.parse('half-size').rules)).steps['bits'].setting.bits} bits" in sentence(
         page
     )
+
+
+def test_a_model_is_offered_what_it_takes(opened: Open) -> None:
+    for model, all_of_them in (("embedded-decoder", True), ("embedded-seq2seq", False)):
+        offered = opened("trade_offs", model=model).selectbox("load-preset").options
+        assert ("Quarter size" in offered) == all_of_them
+        assert "Half size" in offered
