@@ -8,14 +8,16 @@ from hypothesis import given, settings
 from pages.components.history import controls_of
 from pages.components.places import Place
 from reparam_core.recipes import Recipe
+from reparam_core.registry import methods, splits
 
 PLACES = st.sampled_from(
     [Place("Q/K/V"), Place("Blocks"), Place("MLP", (2, 4)), Place("Embedding"), Place("Everything")]
 )
 RANK = st.builds(
-    lambda unit, percent, iterations: ({"method": "als", unit: percent / 100}
-                                       | ({"iterations": iterations} if iterations != 30 else {})),
-    st.sampled_from(["keep", "parameters", "energy"]), st.integers(1, 99), st.integers(1, 40))  # fmt: skip
+    lambda method, unit, percent, iterations: (
+        {"method": method, unit: percent / 100} | ({"iterations": iterations} if method == "als" and iterations != 30 else {})),
+    st.sampled_from(["als", "svd"]), st.sampled_from(["keep", "parameters", "energy"]), st.integers(1, 99),
+    st.integers(1, 40))  # fmt: skip
 STATISTICS = st.sampled_from([{}, {"statistics": "sequential"}])
 SPARSITY = st.builds(
     lambda method, how, setting: {"method": method} | (how if method == "wanda" else {}) | setting,
@@ -36,9 +38,13 @@ CALIBRATION = st.fixed_dictionaries({"text": st.sampled_from(["mixture", "addres
 
 def spread(steps: st.SearchStrategy[dict[str, Any]], split: str, whole: str) -> st.SearchStrategy[dict[str, Any]]:
     """Now and then with a split, where the setting can be spread: `whole` is given for all matrices alike."""
-    return st.builds(
-        lambda step, over: step | ({"split": split} if over and whole not in step else {}), steps, st.booleans()
-    )
+
+    def over(step: dict[str, Any], wanted: bool) -> dict[str, Any]:
+        kind = methods()[step["method"]]
+        suited = whole not in step and not splits(kind.axis)[split].unsuited(kind())
+        return step | ({"split": split} if wanted and suited else {})
+
+    return st.builds(over, steps, st.booleans())
 
 
 STEPS = {"rank": spread(RANK, "energy", "energy"), "sparsity": spread(SPARSITY, "outliers", "pattern"),
