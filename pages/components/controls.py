@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import streamlit as st
@@ -261,7 +262,12 @@ def pick_recipe(model: Model) -> str:
 
 def _taken(model: Model, preset: str) -> bool:
     """Does the model take what the preset rewrites first? Not every architecture does."""
-    return {one.name for one in Recipe.parse(preset).transform} <= set(suited(model))
+    return _rewrites(preset) <= set(suited(model))
+
+
+@cache
+def _rewrites(preset: str) -> frozenset[str]:
+    return frozenset(one.name for one in Recipe.parse(preset).transform)
 
 
 @contextmanager
