@@ -19,7 +19,7 @@ from reparam_core.jobs.sensitivity import sensed
 from reparam_core.measure.quality import quality_steps
 from reparam_core.measure.sensitivity import Behind, alone
 from reparam_core.models import Model, load
-from reparam_core.recipes import Calibration, Recipe
+from reparam_core.recipes import Calibration, Recipe, Step
 from reparam_core.statistics import one_shot
 
 # What a slider moves once statistics are known; the amount of text does not matter to that.
@@ -73,22 +73,21 @@ def stepping(runs: int) -> Iterator[Row]:
 def sensing(runs: int) -> Iterator[Row]:
     """The first map of all cells, and cells measured alone against a whole evaluation on the same tokens."""
     model = load(MODEL)
+    (moved,) = (one for one in Recipe.parse("rtn:3g64").rules[0].steps.values() if one)
     with tempfile.TemporaryDirectory() as folder, store_in(Path(folder)):
-        (moved,) = (one for one in Recipe.parse("rtn:3g64").rules[0].steps.values() if one)
         started = time.perf_counter()
         *_, last = sensed(model, moved, Calibration())
         taken = time.perf_counter() - started
         yield Row(f"first map: {len(last.cells)} cells estimated", taken, "s", 300)
-        yield Row("a cell measured, against a whole evaluation", _cell(model, runs), "×", 0.7)
+        yield Row("a cell measured, against a whole evaluation", _cell(model, moved, runs), "×", 0.7)
 
 
-def _cell(model: Model, runs: int) -> float:
+def _cell(model: Model, moved: Step, runs: int) -> float:
     """Median over matrices early and late, the activations before them known, as in a map of which many are measured."""
     asked, dtype = asked_of(model, SOURCE), exploring_dtype(model)
     behind = Behind(model, dtype, asked)
     for _ in behind.reading():
         continue
-    (moved,) = (one for one in Recipe.parse("rtn:3g64").rules[0].steps.values() if one)
 
     def whole(role: str) -> None:
         for _ in quality_steps(apply(model, alone(Calibration(), role, moved), dtype=dtype), asked, kl_probes=0):

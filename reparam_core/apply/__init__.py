@@ -1,17 +1,9 @@
 """recipe + model → Setting: a structural clone that shares with the base whatever the recipe leaves alone."""
 
-from reparam_core.apply.applying import (
-    Applying,
-    CancelledError,
-    Progress,
-    apply,
-    applying,
-    finished,
-    prepare,
-)
+from reparam_core.apply.applying import Applying, apply, applying, prepare
 from reparam_core.apply.caching import cache_bytes, cached_roles
 from reparam_core.apply.checking import check, reading_of
-from reparam_core.apply.returning import Returning
+from reparam_core.apply.returning import CancelledError, Progress, Returning, finished
 from reparam_core.apply.rewriting import suited
 from reparam_core.apply.setting import Setting, base
 from reparam_core.apply.steps import units

@@ -12,7 +12,7 @@ from reparam_core.apply.caching import with_cache
 from reparam_core.apply.checking import check, plan_of, reading_of
 from reparam_core.apply.finished import keep, kept
 from reparam_core.apply.preparing import preparing, side_by_side
-from reparam_core.apply.returning import Returning
+from reparam_core.apply.returning import Progress, Returning, finished
 from reparam_core.apply.rewriting import rewriting, rewritten
 from reparam_core.apply.setting import Setting
 from reparam_core.apply.splitting import splitting
@@ -29,13 +29,8 @@ from reparam_core.statistics import Gathering, Walk, one_shot
 from reparam_core.store import key
 
 R = TypeVar("R")
-Progress = Callable[[float, str], None]
 Applying = Generator[tuple[float, str], None, Setting]
 Making = Generator[tuple[float, str], None, dict[str, Parametrization]]
-
-
-class CancelledError(Exception):
-    """The caller no longer wants the answer."""
 
 
 def apply(
@@ -53,21 +48,6 @@ def apply(
     is wrong or does not fit the model, CancelledError when `cancelled` says so.
     """
     return finished(applying(model, recipe, dtype=dtype, calibration=calibration), progress, cancelled)
-
-
-def finished(
-    work: Generator[tuple[float, str], None, R],
-    progress: Progress | None = None,
-    cancelled: Callable[[], bool] = lambda: False,
-) -> R:
-    """Every step of the work, one after the other."""
-    steps = Returning(work)
-    for share, what in steps:
-        if cancelled():
-            raise CancelledError
-        if progress:
-            progress(share, what)
-    return steps.value
 
 
 def applying(
@@ -98,7 +78,7 @@ def _forms(work: Work, recipe: Recipe, plan: Plan, read: Sequences | None, dtype
     name = _name_of_forms(work, recipe, read) if slow else None
     found = kept(name) if name else None
     if found is None:
-        asked = [role for role, steps in plan.items() if any(_reads(step, "one-shot") for step in steps.values())]
+        asked = _asking(plan, "one-shot")
         if read is not None and asked:
             work.known["one-shot"] = yield from _of_the_base(work.model, plan, asked, read)
         plan = yield from splitting(work, plan, read)
@@ -151,7 +131,7 @@ def _in_order(work: Work, plan: Plan, read: Sequences) -> Making:
             yield share, "Reading the calibration text behind what is compressed"
             continue
         mine = {role: steps for role, steps in plan.items() if layer_of(role) == block.layer}
-        gathered = walk.statistics(block, _asking(mine))
+        gathered = walk.statistics(block, _asking(mine, "sequential"))
         work.known["sequential"] = yield from _told(gathered, share, f"Reading the calibration text in {block.layer}")
         yield share, f"Compressing {block.layer}"
         made = side_by_side(work, mine)
@@ -159,14 +139,14 @@ def _in_order(work: Work, plan: Plan, read: Sequences) -> Making:
         forms |= made
         done += 1
     outside = {role: steps for role, steps in plan.items() if role not in forms}
-    gathered = walk.outside(_asking(outside))
+    gathered = walk.outside(_asking(outside, "sequential"))
     work.known["sequential"] = yield from _told(gathered, 1.0, "Reading the calibration text behind every block")
     return forms | transformed(work, outside, torch.float32)
 
 
-def _asking(plan: Plan) -> list[str]:
-    """Whose inputs are read behind what is compressed."""
-    return [role for role, steps in plan.items() if any(_reads(step, "sequential") for step in steps.values())]
+def _asking(plan: Plan, how: str) -> list[str]:
+    """The matrices with a step that reads statistics of that kind."""
+    return [role for role, steps in plan.items() if any(_reads(step, how) for step in steps.values())]
 
 
 def _told(work: Generator[None, None, R], share: float, what: str) -> Generator[tuple[float, str], None, R]:

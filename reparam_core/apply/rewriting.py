@@ -10,7 +10,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor, nn
 
-from reparam_core.apply.returning import Returning
+from reparam_core.apply.returning import finished
 from reparam_core.data import Sequences
 from reparam_core.errors import ReparamError
 from reparam_core.methods.rewriting import Network, Norm, Transform
@@ -54,10 +54,7 @@ def _keeps(model: Model, transform: Transform) -> bool:
 
 def rewritten(model: Model, recipe: Recipe, read: Sequences | None = None) -> Model:
     """The model that the recipe's rules start from, made at once."""
-    steps = Returning(rewriting(model, recipe, read))
-    for _ in steps:
-        continue
-    return steps.value
+    return finished(rewriting(model, recipe, read))
 
 
 def rewriting(model: Model, recipe: Recipe, read: Sequences | None) -> Rewriting:

@@ -212,8 +212,8 @@ def _points(model: Model, recipe: Recipe, asked: Sequence[Evaluation]) -> dict[s
 
 def _apart(model: Model, recipe: Recipe, asked: Sequence[Evaluation]) -> Applying:
     """The setting in steps. Raises ReparamError where the recipe is calibrated on what it would be measured on."""
-    check(model, recipe)  # before the model writes its calibration text for a minute
-    read = yield from reading_of(model, recipe)
+    known = check(model, recipe).calibration  # before the model writes such a text for a minute
+    read = known or (yield from reading_of(model, recipe))
     if read is not None:
         for one in asked:
             refuse_overlap(read.ids, one.read)

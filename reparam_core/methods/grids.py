@@ -67,7 +67,7 @@ def free(weight: Tensor, setting: BitsSetting, importance: Tensor) -> Grid:
     Numbers that weigh nothing stretch no range.
     """
     grouped, cost = (groups_of(one, setting.group) for one in (weight.float(), importance.expand_as(weight)))
-    low, high = _span(grouped, cost > 0)
+    low, high = span(grouped, cost > 0)
     middle, half, highest = (low + high) / 2, (high - low) / 2, 2**setting.bits - 1
     best, least = over(low, high, highest), torch.full_like(low, torch.inf)
     for share in SHARES:
@@ -88,7 +88,7 @@ def over(low: Tensor, high: Tensor, highest: int) -> Line:
     return scale, (-low / scale.float()).half()
 
 
-def _span(grouped: Tensor, counted: Tensor) -> tuple[Tensor, Tensor]:
+def span(grouped: Tensor, counted: Tensor) -> tuple[Tensor, Tensor]:
     """The least and the greatest of those that count in every group; 0 and 0 where none does."""
     low, high = grouped.masked_fill(~counted, torch.inf).amin(-1), grouped.masked_fill(~counted, -torch.inf).amax(-1)
     return low.where(low <= high, 0), high.where(low <= high, 0)

@@ -8,7 +8,7 @@ from pydantic import Field
 from torch import Tensor
 
 from reparam_core.methods.base import MatrixMethod, Prepared
-from reparam_core.methods.grids import groups_of, over
+from reparam_core.methods.grids import groups_of, over, span
 from reparam_core.methods.settings import BitsSetting
 from reparam_core.parametrizations import Leaf, Quantized
 from reparam_core.registry import register
@@ -44,8 +44,7 @@ class HQQ(MatrixMethod):
         weight, highest = leaf.weight.float(), 2**setting.bits - 1
         grouped = groups_of(weight, setting.group)
         counted = groups_of(torch.ones_like(weight, dtype=torch.bool), setting.group)  # a last group may be ragged
-        low = grouped.masked_fill(~counted, torch.inf).amin(-1, keepdim=True)
-        high = grouped.masked_fill(~counted, -torch.inf).amax(-1, keepdim=True)
+        low, high = (one.unsqueeze(-1) for one in span(grouped, counted))
         scale = over(low, high, highest)[0].float()
         zero = -low / scale
         zero = self._moved(grouped, counted, scale, zero.round() if setting.bits == ROUNDED_AT else zero, highest)
