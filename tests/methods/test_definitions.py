@@ -309,6 +309,13 @@ def test_random_pruning_is_drawn_by_its_seed_and_nested() -> None:
     assert large < transformed("magnitude", one, SparsitySetting(fraction=0.5)).dense().abs().sum()
 
 
+def test_matrices_of_one_shape_lose_other_places_at_random() -> None:
+    one, random = leaf(matrix((20, 40))), methods()["random"]()
+    masks = [random.at({}, {role: one}, SparsitySetting(fraction=0.5))[role].dense() != 0
+             for role in ("layers.0.attention.q", "layers.1.attention.q")]  # fmt: skip
+    assert 0.3 < (masks[0] == masks[1]).float().mean() < 0.7
+
+
 @SEEDS
 @pytest.mark.parametrize("levels", [2, 3, 50])
 def test_of_equal_scores_the_first_go_from_a_row_and_stay_in_a_group(seed: int, levels: int) -> None:
