@@ -25,7 +25,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 SCHEMA = "CREATE TABLE IF NOT EXISTS results (key TEXT PRIMARY KEY, model TEXT, recipe TEXT, value TEXT, seen REAL)"
-ENGINE = 7  # raised whenever the same question gets another answer: what older code measured is then not found
+ENGINE = 8  # raised whenever the same question gets another answer: what older code measured is then not found
 PREPARED_BYTES = 8e9  # of factors on disk; those used longest ago go when a process starts with more
 PATIENCE = 30.0  # seconds to wait for another process
 ABANDONED = 3600.0  # seconds after which an unfinished file belongs to no one

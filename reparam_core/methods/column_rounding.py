@@ -50,9 +50,10 @@ class ColumnRounding:
         return self._round(place, group, now[:, j])
 
     def _fit(self, group: int, block: Tensor) -> None:
-        """To a group as it has become; its columns stand in W's order."""
-        cost = self.cost[..., group * self.columns : (group + 1) * self.columns]
-        grid = self.fit(block, self.setting.model_copy(update={"group": None}), cost)
+        """To what is left of a group, as it has become; its columns stand in W's order."""
+        columns = slice(group * self.columns, (group + 1) * self.columns)
+        cost, left = self.cost[..., columns], block if self.mask is None else block * self.mask[:, columns]
+        grid = self.fit(left, self.setting.model_copy(update={"group": None}), cost)
         self._put(slice(group, group + 1), grid)
 
     def _put(self, groups: slice, grid: Grid) -> None:

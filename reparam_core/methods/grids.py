@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from reparam_core.methods.settings import BitsSetting
-from reparam_core.parametrizations import Quantized
+from reparam_core.parametrizations import Leaf, Quantized
 from reparam_core.parametrizations.quantized import PER_TENSOR, Group, by_group, group_columns, over_group, row_pieces
 
 SMALLEST_SCALE = 2.0**-24  # float16's smallest number: a scale of zero would divide by it
@@ -145,6 +145,12 @@ def groups_of(weight: Tensor, group: Group, fill: float = 0.0) -> Tensor:
     columns = group_columns((weight.shape[0], weight.shape[1]), group)
     ragged = -weight.shape[1] % columns
     return (pad(weight, (0, ragged), value=fill) if ragged else weight).unflatten(1, (-1, columns))
+
+
+def numbers_left(leaf: Leaf, group: Group) -> Tensor:
+    """As `groups_of`, not a number wherever there is none to fit: where a group is filled up, and where an earlier step pruned."""
+    weight = leaf.weight.float()
+    return groups_of(weight if leaf.mask is None else weight.masked_fill(~leaf.mask, torch.nan), group, fill=torch.nan)
 
 
 def rounded(weight: Tensor, setting: BitsSetting) -> Quantized:

@@ -240,6 +240,27 @@ def test_zeros_stay_zero(name: str, shape: Shape, share: float) -> None:
 
 
 @of_axis("bits")
+@pytest.mark.parametrize("group", [None, "tensor", 16])
+@pytest.mark.parametrize("symmetric", [False, True])
+def test_what_was_pruned_has_no_say_in_what_is_left(name: str, group: int | str | None, symmetric: bool) -> None:
+    """Every other column is gone: the rest reads as a matrix of the rest would, or loses hardly more of the output.
+
+    Of a ragged last group the rest is ragged too.
+    """
+    weight, x, columns = 3 + matrix((64, 24)), inputs(24), torch.arange(1, 24, 2)
+    mask = torch.zeros(64, 24, dtype=torch.bool).index_fill_(1, columns, True)
+    wanted = BitsSetting.model_validate({"bits": 2, "group": group, "symmetric": symmetric})
+    half = wanted.model_copy(update={"group": group // 2 if isinstance(group, int) else group})
+    mine = transformed(name, leaf(weight * mask, x, mask=mask), fitting(name, wanted)).dense()[:, columns]
+    alone = transformed(name, leaf(weight[:, columns], x[:, columns]), fitting(name, half))
+    if name in CALIBRATED:
+        lost, least = (output_error(weight[:, columns], one, x[:, columns]) for one in (Dense(mine), alone))
+        assert lost <= 1.1 * least  # its search or walk goes by other steps
+    else:
+        assert torch.equal(mine, alone.dense())
+
+
+@of_axis("bits")
 @pytest.mark.parametrize("shape", SHAPES)
 @pytest.mark.parametrize("group", [None, "tensor", 8, 16, 999])
 @pytest.mark.parametrize("symmetric", [False, True])

@@ -6,6 +6,8 @@ import pytest
 import torch
 
 from reparam_core.errors import ReparamError
+from reparam_core.methods.column_rounding import ColumnRounding
+from reparam_core.methods.grids import free, searched
 from reparam_core.methods.rank.als import ALS
 from reparam_core.methods.settings import BitsSetting, RankSetting, SparsitySetting
 from reparam_core.parametrizations import Leaf
@@ -89,6 +91,44 @@ def test_symmetric_rounding_agrees_with_torch_fake_quantization() -> None:
     scale = ours.scale.float().reshape(-1)
     theirs = torch.fake_quantize_per_channel_affine(w, scale, torch.zeros(6, dtype=torch.int32), 0, -7, 7)
     torch.testing.assert_close(ours.dense(), theirs)
+
+
+@pytest.mark.parametrize("name", ["binary", "ternary", "codebook"])
+@pytest.mark.parametrize("seed", range(3))
+def test_every_row_is_fitted_to_what_is_left_of_it(name: str, seed: int) -> None:
+    """Whatever each row has lost; one that has lost all of it reads as zeros."""
+    w = torch.randn(6, 40, generator=torch.Generator().manual_seed(seed))
+    mask = torch.rand(6, 40, generator=torch.Generator().manual_seed(seed + 1)) < 0.4
+    mask[2] = False
+    method, setting = methods()[name](), BitsSetting(bits=1 if name == "binary" else 2)
+    found = method.at({}, {"w": Leaf("", w * mask, mask)}, setting)["w"].dense()
+    for row, numbers, left in zip(found, w, mask, strict=True):
+        alone = at(name, numbers[left][None], setting) if left.any() else torch.zeros(1, 0)
+        assert torch.equal(row[left], alone[0])
+    assert not found[2].round(decimals=5).any()
+
+
+def test_one_bit_is_the_least_squares_fit_of_what_is_left() -> None:
+    mask = torch.tensor([[False, False, True, True]])
+    leaves = {"w": Leaf("", torch.tensor([[0.0, 0, 2, -2]]), mask)}
+    for name in ("binary", "codebook"):
+        found = methods()[name]().at({}, leaves, BitsSetting(bits=1))["w"].dense()
+        assert found[mask].tolist() == [2, -2]
+
+
+@pytest.mark.parametrize("free_zero", [False, True])
+def test_a_grid_is_fitted_late_to_what_is_left_of_its_group(free_zero: bool) -> None:
+    """What earlier columns pushed onto pruned places goes anyway, and stretches no range."""
+    weight, mask = torch.randn(5, 16, generator=torch.Generator().manual_seed(0)), torch.ones(5, 16, dtype=torch.bool)
+    mask[:, 11] = False
+    pushed, fit = weight.masked_fill(~mask, 1e3), free if free_zero else searched
+    scales = []
+    for now in (weight * mask, pushed):
+        rounding = ColumnRounding(weight * mask, mask, BitsSetting(bits=3, group=8), torch.ones(16), fit)
+        for j in range(16):
+            rounding.settle(j, j, now)
+        scales.append(rounding.form.scale)
+    assert torch.equal(*scales)
 
 
 @pytest.mark.parametrize(("name", "own"), [

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from reparam_core.methods.base import MatrixMethod, Prepared
-from reparam_core.methods.grids import groups_of
+from reparam_core.methods.grids import numbers_left
 from reparam_core.methods.settings import BitsSetting
 from reparam_core.methods.tables import scales
 from reparam_core.parametrizations import Codebook, Leaf
@@ -19,7 +19,7 @@ TABLE = torch.tensor([-1.0, 1.0])
 @register
 @dataclass(frozen=True)
 class Binary(MatrixMethod):
-    """min ‖W − s·B‖², B ∈ {−1, 1}: the signs, and s the mean |w| of the group."""
+    """min ‖W − s·B‖², B ∈ {−1, 1}: the signs, and s the mean |w| of what is left of the group; 0 where nothing is."""
 
     name: ClassVar[str] = "binary"
     axis: ClassVar[str] = "bits"
@@ -32,5 +32,5 @@ class Binary(MatrixMethod):
         return {}
 
     def at_matrix(self, prepared: Prepared, leaf: Leaf, setting: BitsSetting) -> Codebook:
-        scale = groups_of(leaf.weight.float(), setting.group, fill=torch.nan).abs().nanmean(-1)
+        scale = numbers_left(leaf, setting.group).abs().nanmean(-1).nan_to_num(0.0)
         return Codebook((leaf.weight >= 0).to(torch.uint8), TABLE[None], scales(scale, False), setting.group)

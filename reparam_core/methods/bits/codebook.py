@@ -12,14 +12,17 @@ from reparam_core.methods.base import MatrixMethod, Prepared
 from reparam_core.methods.settings import BitsSetting
 from reparam_core.methods.tables import lloyd
 from reparam_core.parametrizations import Codebook, Leaf
-from reparam_core.parametrizations.quantized import PER_TENSOR
+from reparam_core.parametrizations.quantized import PER_TENSOR, Group
 from reparam_core.registry import register
 
 
 @register
 @dataclass(frozen=True)
 class KMeans(MatrixMethod):
-    """min Σ (w − c_q)² over 2^bits shared values c: k-means in one dimension, one table a matrix, or a row."""
+    """min Σ (w − c_q)² over 2^bits shared values c: k-means in one dimension, one table a matrix, or a row.
+
+    What an earlier step pruned is in no cluster.
+    """
 
     name: ClassVar[str] = "codebook"
     axis: ClassVar[str] = "bits"
@@ -43,10 +46,17 @@ class KMeans(MatrixMethod):
 
     def at_matrix(self, prepared: Prepared, leaf: Leaf, setting: BitsSetting) -> Codebook:
         weight, levels = leaf.weight.float(), 2**setting.bits
-        rows = [weight] if setting.group == PER_TENSOR else list(weight)
+        rows = _sharing(leaf, setting.group)
         table = torch.stack([lloyd(one, levels, self.iterations) for one in rows]).half()
         edges = ((table[:, 1:].float() + table[:, :-1].float()) / 2).contiguous()
         places = edges.expand(len(weight), -1).contiguous() if len(rows) > 1 else edges[0]
         codes = torch.searchsorted(places, weight, out_int32=True) if len(rows) > 1 else torch.bucketize(
             weight, places, out_int32=True)  # fmt: skip
         return Codebook(codes.to(torch.uint8), table, None, setting.group)
+
+
+def _sharing(leaf: Leaf, group: Group) -> list[Tensor]:
+    """The numbers of each table: what an earlier step left of every row, or of the matrix; a zero where that is nothing."""
+    mask = torch.ones_like(leaf.weight, dtype=torch.bool) if leaf.mask is None else leaf.mask
+    parts = [(leaf.weight, mask)] if group == PER_TENSOR else zip(leaf.weight, mask, strict=True)
+    return [numbers[left].float() if left.any() else torch.zeros(1) for numbers, left in parts]

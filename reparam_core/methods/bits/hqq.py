@@ -8,7 +8,7 @@ from pydantic import Field
 from torch import Tensor
 
 from reparam_core.methods.base import MatrixMethod, Prepared
-from reparam_core.methods.grids import groups_of, over, span
+from reparam_core.methods.grids import groups_of, numbers_left, over, span
 from reparam_core.methods.settings import BitsSetting
 from reparam_core.parametrizations import Leaf, Quantized
 from reparam_core.registry import register
@@ -22,7 +22,7 @@ class HQQ(MatrixMethod):
     """min over z of ‖W − s(q − z)‖_p, p < 1, by half-quadratic splitting: shrink the errors, then z = mean(q − (W − E)/s).
 
     The scale stays that of the extremes; the zero point lies anywhere between codes. Numbers that lie close together and
-    far from zero get a wider scale, lest float16 cannot hold their zero point.
+    far from zero get a wider scale, lest float16 cannot hold their zero point. What an earlier step pruned has no say.
     """
 
     name: ClassVar[str] = "hqq"
@@ -43,7 +43,7 @@ class HQQ(MatrixMethod):
     def at_matrix(self, prepared: Prepared, leaf: Leaf, setting: BitsSetting) -> Quantized:
         weight, highest = leaf.weight.float(), 2**setting.bits - 1
         grouped = groups_of(weight, setting.group)
-        counted = groups_of(torch.ones_like(weight, dtype=torch.bool), setting.group)  # a last group may be ragged
+        counted = ~numbers_left(leaf, setting.group).isnan()
         low, high = (one.unsqueeze(-1) for one in span(grouped, counted))
         scale = over(low, high, highest)[0].float()
         zero = -low / scale
@@ -71,5 +71,5 @@ class HQQ(MatrixMethod):
 
 
 def _mean(values: Tensor, counted: Tensor) -> Tensor:
-    """Over every group's own numbers."""
-    return (values * counted).sum(-1, keepdim=True) / counted.sum(-1, keepdim=True)
+    """Over every group's own numbers; 0 where it has none."""
+    return (values * counted).sum(-1, keepdim=True) / counted.sum(-1, keepdim=True).clamp_min(1)

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from reparam_core.methods.base import MatrixMethod, Prepared
-from reparam_core.methods.grids import groups_of
+from reparam_core.methods.grids import numbers_left
 from reparam_core.methods.settings import BitsSetting
 from reparam_core.methods.tables import scales
 from reparam_core.parametrizations import Codebook, Leaf
@@ -21,7 +21,10 @@ THRESHOLD = 0.7  # times mean|w|: the least-squares optimum of normal weights, n
 @register
 @dataclass(frozen=True)
 class Ternary(MatrixMethod):
-    """min ‖W − s·T‖², T ∈ {−1, 0, 1}: zero where |w| ≤ Δ = 0.7·mean|w|, s the mean |w| of the rest; 1.6 bits a number."""
+    """min ‖W − s·T‖², T ∈ {−1, 0, 1}: zero where |w| ≤ Δ = 0.7·mean|w|, s the mean |w| of the rest; 1.6 bits a number.
+
+    Both means are of what an earlier step left of a group; where that is nothing, s is 0.
+    """
 
     name: ClassVar[str] = "ternary"
     axis: ClassVar[str] = "bits"
@@ -35,8 +38,8 @@ class Ternary(MatrixMethod):
 
     def at_matrix(self, prepared: Prepared, leaf: Leaf, setting: BitsSetting) -> Codebook:
         weight, group = leaf.weight.float(), setting.group
-        size = groups_of(weight, group, fill=torch.nan).abs()
-        delta = THRESHOLD * size.nanmean(-1, keepdim=True)
+        size = numbers_left(leaf, group).abs()
+        delta = THRESHOLD * size.nanmean(-1, keepdim=True).nan_to_num(0.0)
         scale = size.masked_fill(size <= delta, torch.nan).nanmean(-1).nan_to_num(0.0)
         edge = over_group(delta.squeeze(-1).expand(len(weight), -1), weight.shape, group)
         codes = 1 + by_group(weight, group).sign() * (by_group(weight, group).abs() > edge)
