@@ -201,6 +201,61 @@ def test_sparsegpt_chooses_a_pattern_when_its_group_comes_up(seed: int) -> None:
     torch.testing.assert_close(found.double(), expected, rtol=1e-3, atol=1e-3)
 
 
+def pruned_before(weight: Tensor, x: Tensor) -> Leaf:
+    """A leaf whose half of least magnitude an earlier step took."""
+    mask = transformed("magnitude", leaf(weight), SparsitySetting(fraction=0.5)).dense() != 0
+    return leaf(weight * mask, x, mask=mask)
+
+
+@SEEDS
+@pytest.mark.parametrize("fraction", [0, 0.3, 0.7])
+def test_what_was_pruned_before_sparsegpt_goes_in_its_walk_and_is_counted(
+    seed: int, fraction: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Such a place costs nothing more, and what the walk put there is made up for."""
+    monkeypatch.setattr(hessian, "BLOCK", 8)
+    weight, x = matrix((6, 20), seed), inputs(20, seed=seed)
+    one, h = pruned_before(weight, x), damped(x)
+    assert one.mask is not None
+    gone = ~one.mask
+
+    def decide(j: int, now: Tensor) -> Tensor:
+        if j % 8 == 0:
+            cost = (losses(now, h, range(j, min(j + 8, 20))) * ~gone[:, j : j + 8]).flatten()
+            chosen = torch.zeros(len(cost), dtype=torch.bool)
+            chosen[cost.argsort(stable=True)[: int(fraction * len(cost))]] = True
+            gone[:, j : j + 8] |= chosen.view(6, -1)
+        return now[:, j] * ~gone[:, j]
+
+    expected = brain_surgeon(one.weight, h, decide)
+    found = transformed("sparsegpt", one, SparsitySetting(fraction=fraction), damping=DAMPING).dense()
+    assert torch.equal(found == 0, gone)
+    torch.testing.assert_close(found.double(), expected, rtol=1e-3, atol=1e-3)
+
+
+@SEEDS
+@pytest.mark.parametrize("kept_bits", [8, 16])
+def test_no_more_goes_after_zeros_than_was_asked_for_and_the_rest_makes_up(
+    seed: int, kept_bits: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of a group that keeps two as many as there were, of a block of columns its share to the number."""
+    monkeypatch.setattr(hessian, "BLOCK", 16)
+    weight, x = matrix((32, 80), seed), inputs(80, seed=seed)
+    one = pruned_before(weight, x)
+    assert one.mask is not None
+    of_groups = one.mask.unflatten(1, (-1, 4)).sum(-1).clamp_max(2)
+    for setting, left in (
+        (SparsitySetting(fraction=0.7), 5 * (512 - int(0.7 * 512))),
+        (SparsitySetting(pattern="2:4"), of_groups),
+    ):
+        found = transformed("sparsegpt", one, setting, kept_bits=kept_bits)
+        assert isinstance(found, Sparse)
+        assert not (found.mask & ~one.mask).any()
+        counted = found.mask.sum() if setting.fraction else found.mask.unflatten(1, (-1, 4)).sum(-1)
+        assert torch.equal(counted, torch.as_tensor(left))
+        assert output_error(one.weight, found, x) < output_error(one.weight, transformed("wanda", one, setting), x)
+
+
 @SEEDS
 def test_sparsegpt_rounds_what_it_keeps_in_the_same_walk(seed: int) -> None:
     weight, x = matrix((6, 24), seed), inputs(24, seed=seed)

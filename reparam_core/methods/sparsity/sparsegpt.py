@@ -24,6 +24,8 @@ class SparseGPT(ByScore, CalibratedMethod):
 
     With `kept_bits` below 16 what is kept is rounded in the same walk, as GPTQ does (the paper's section 3.5): the columns
     to the right make up for both errors at once.
+
+    What an earlier step pruned goes in the same walk, whatever it has become, and counts among what goes.
     """
 
     name: ClassVar[str] = "sparsegpt"
@@ -53,43 +55,43 @@ class SparseGPT(ByScore, CalibratedMethod):
         if setting.fraction != 0:
             weight[:, prepared["unused"]] = 0
         factor = prepared["factor"]
-        gone = _Gone(weight, factor.diagonal(), setting)
+        gone = _Gone(leaf, factor.diagonal(), setting)
         if self.kept_bits == UNROUNDED:
             settled = walk_columns(weight, factor, gone.settle, gone.begin)
-            return pruned(Leaf(leaf.path, settled, leaf.mask), settled == 0)  # no longer rounded to what the file keeps
+            return pruned(Leaf(leaf.path, settled), settled == 0)  # no longer rounded to what the file keeps
         kept = BitsSetting(bits=self.kept_bits, group=self.kept_group)
-        rounding = ColumnRounding(weight, None, kept, factor.diagonal().pow(-2))
+        rounding = ColumnRounding(weight, leaf.mask, kept, factor.diagonal().pow(-2))
 
         def settle(j: int, now: Tensor) -> Tensor:
             gone.settle(j, now)
             return rounding.settle(j, j, now).masked_fill(gone.mask[:, j], 0)
 
         walk_columns(weight, factor, settle, gone.begin)
-        return Sparse(~gone.mask if leaf.mask is None else leaf.mask & ~gone.mask, rounding.form)
+        return Sparse(~gone.mask, rounding.form)
 
 
 class _Gone:
-    """Which numbers go, decided block by block or group by group from what they have become."""
+    """Which numbers go beside those that went before, decided block by block or group by group from what they have become."""
 
-    def __init__(self, weight: Tensor, pivots: Tensor, setting: SparsitySetting) -> None:
+    def __init__(self, leaf: Leaf, pivots: Tensor, setting: SparsitySetting) -> None:
         self.pivots, self.setting = pivots, setting
-        self.mask = torch.zeros(weight.shape, dtype=torch.bool)
+        self.mask = torch.zeros(leaf.weight.shape, dtype=torch.bool) if leaf.mask is None else ~leaf.mask
 
     def begin(self, start: int, end: int, now: Tensor) -> None:
         """A block's share of least loss, by numbers or by squares; a pattern waits for its groups."""
         if self.setting.fraction:
             columns = slice(start, end)
             losses = self._losses(columns, now)
-            self.mask[:, columns] = lowest_blocks(losses, self.setting.fraction, self.setting.block or 1)
+            self.mask[:, columns] |= lowest_blocks(losses, self.setting.fraction, self.setting.block or 1)
 
     def settle(self, j: int, now: Tensor) -> Tensor:
         """The column with zeros where it is pruned."""
         pattern = self.setting.kept_of
         if pattern is not None and j % pattern[1] == 0:
             group = slice(j, j + pattern[1])
-            self.mask[:, group] = outside_pattern(self._losses(group, now), *pattern)
+            self.mask[:, group] |= outside_pattern(self._losses(group, now), *pattern)
         return now[:, j].masked_fill(self.mask[:, j], 0)
 
     def _losses(self, columns: slice, now: Tensor) -> Tensor:
-        """w² / [H⁻¹]_jj², up to a factor of two the output's loss."""
-        return (now[:, columns] / self.pivots[columns]).square()
+        """w² / [H⁻¹]_jj², up to a factor of two the output's loss; nothing more where it is gone already."""
+        return (now[:, columns] / self.pivots[columns]).square().masked_fill(self.mask[:, columns], 0)
