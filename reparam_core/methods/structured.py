@@ -14,7 +14,7 @@ from torch import Tensor
 
 from reparam_core.errors import ReparamError
 from reparam_core.methods.base import Method, Prepared, Unit, finite, role_of, statistics_of
-from reparam_core.methods.hessian import inverse_factor
+from reparam_core.methods.hessian import inverse_factor, walk_columns
 from reparam_core.methods.settings import SparsitySetting
 from reparam_core.parametrizations import Dense, Leaf, Parametrization, Sliced
 
@@ -103,8 +103,6 @@ class RemovingUnits(Removing):
         if leads_out(name):
             columns = members(kept, shape[1] // count)
             rest = self.remaining(leaf, columns, prepared)
-            if leaf.mask is not None:
-                rest = Dense(rest.weight * leaf.mask.index_select(1, columns), leaf.storage)
             return Sliced(rest, shape, None, columns, self.added(leaf, columns, prepared))
         rows = members(kept, shape[0] // count)
         return Sliced(Dense(leaf.weight.index_select(0, rows), leaf.storage), shape, rows, None)
@@ -117,7 +115,8 @@ class Rebuilding(RemovingUnits):
     A unit's score is the least loss of the block's output when it alone goes and the others make up for it: the trace of
     W_u ([H⁻¹]_uu)⁻¹ W_uᵀ. All units g go at once, and what stays, k, is W_k − W_g ([H⁻¹]_gg)⁻¹ [H⁻¹]_gk; the authors
     remove one, update, and look again. Nothing is added to the answers, as `Averaging` does: X is not centred, so the
-    others make up for what a unit adds to every token, too.
+    others make up for what a unit adds to every token, too. What an earlier step pruned of k stays zero, for which in
+    turn the columns to its right make up, as in SparseGPT's walk: near the least squares of such rows, and not at them.
     """
 
     formula: ClassVar[str] = (
@@ -142,7 +141,11 @@ class Rebuilding(RemovingUnits):
         weight, inverse = out.weight.double(), prepared["inverse"].double()
         gone = torch.ones(len(inverse), dtype=torch.bool).index_fill_(0, kept, False)
         update = torch.linalg.solve(inverse[gone][:, gone], inverse[gone][:, kept])  # (gone, kept)
-        return Dense((weight[:, kept] - weight[:, gone] @ update).float())
+        solved = (weight[:, kept] - weight[:, gone] @ update).float()
+        if out.mask is None:
+            return Dense(solved)
+        factor, mask = inverse_factor(statistics_of(out).sliced(None, kept), self.damping), out.mask[:, kept]
+        return Dense(walk_columns(solved, factor, lambda j, now: now[:, j] * mask[:, j]))
 
 
 @dataclass(frozen=True)

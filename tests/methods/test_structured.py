@@ -154,6 +154,30 @@ def test_what_stays_makes_up_for_what_went_as_well_as_can_be(unit: str, seed: in
 
 @pytest.mark.parametrize("seed", range(3))
 @pytest.mark.parametrize("unit", ["heads", "neurons"])
+def test_what_stays_makes_up_for_its_own_zeros_too(unit: str, seed: int) -> None:
+    """Where numbers went before: less of the output is lost than by the least squares of whole columns, zeroed there."""
+    mask = torch.rand(20, 48, generator=torch.Generator().manual_seed(seed)) < 0.6
+    weight, x = matrix((20, 48), seed) * mask, inputs(48, seed=seed)
+    stem, out, others, width = {"heads": ("attention", "o", "qkv", 6), "neurons": ("mlp", "down", ("up",), 1)}[unit]
+    block = {f"layers.0.{stem}.{out}": leaf(weight, x, mask=mask, head=width)}
+    block |= {f"layers.0.{stem}.{one}": leaf(matrix((48, 5), 9), head=width) for one in others}
+    method = methods()[f"obs-{unit}"](damping=1e-6)
+    form = method.at(method.prepare(block), block, SparsitySetting(fraction=0.5))[f"layers.0.{stem}.{out}"]
+    assert isinstance(form, Sliced)
+    assert form.columns is not None
+    left, seen, wanted = mask[:, form.columns], x.double()[:, form.columns], x.double() @ weight.double().T
+    found = form.inner.dense().double()
+    assert torch.equal(found != 0, left)
+    whole = torch.linalg.lstsq(seen, wanted).solution.T * left
+    own = torch.zeros_like(found)
+    for i, row in enumerate(left):
+        own[i, row] = torch.linalg.lstsq(seen[:, row], wanted[:, i]).solution
+    least, lost, naive = (float((seen @ one.T - wanted).square().sum()) for one in (own, found, whole))
+    assert least <= lost < 0.75 * naive + 0.25 * least
+
+
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("unit", ["heads", "neurons"])
 def test_what_moves_least_goes_and_its_mean_stays(unit: str, seed: int) -> None:
     """Scores and the bias against loops over units, channels and rows."""
     weight, x = matrix((7, 12), seed), inputs(12, seed=seed) + torch.linspace(-2, 3, 12)
@@ -445,4 +469,7 @@ def test_on_what_was_compressed_before(
     torch.testing.assert_close(answered(setting.module), plain(again, setting.forms), rtol=1e-3, atol=1e-4)
     file = write_packed(tmp_path / "twice", again, setting.forms, setting.storage)
     assert file.stat().st_size == setting.bytes <= first.bytes
+    reloaded = load(tmp_path / "twice")
+    for role, form in setting.forms.items():  # what is scored is what the file holds
+        assert torch.equal(reloaded.form(role).dense(), form.dense()), role
     json.loads((tmp_path / "twice" / "parametrizations.json").read_text(encoding="utf-8"))
