@@ -162,4 +162,4 @@ def prepared_name(method: Method, leaves: Mapping[str, Leaf], history: Mapping[s
     """The key of what a method prepares for these leaves."""
     content = [history[role_of(name)] + name for name in leaves]
     told = [leaf.statistics.digest for leaf in leaves.values() if leaf.statistics is not None]
-    return key(method=method.identity(), content=content, **({"statistics": told} if told else {}))
+    return key(method=method.identity_prepared(), content=content, **({"statistics": told} if told else {}))

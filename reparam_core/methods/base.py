@@ -22,7 +22,7 @@ SEPARATOR = "\n"  # between a role and the path of a leaf in its form
 
 @dataclass(frozen=True)
 class Method(ABC):
-    """Frozen and hashable; its fields are all that `prepare` reads beside the weights, so they are the cache's key."""
+    """Frozen and hashable; its fields are all that it reads beside the weights, so they are the cache's key."""
 
     name: ClassVar[str]
     axis: ClassVar[str]
@@ -30,6 +30,7 @@ class Method(ABC):
     formula: ClassVar[str] = ""  # lines of LaTeX: W is (out, in), X its inputs, a column a token
     instant: ClassVar[bool] = True  # False where `at` iterates for every setting
     caches: ClassVar[bool] = True  # False where `prepare` has nothing to keep
+    prepared_by: ClassVar[frozenset[str] | None] = None  # the fields that `prepare` reads; None: all of them
     widths: ClassVar[tuple[int, ...]] = tuple(range(2, 9))  # bits that a method of the bits axis can take
     groups: ClassVar[tuple[int | str | None, ...] | None] = None  # that it can be told; None: any
     symmetric: ClassVar[bool] = False  # does a method of the bits axis have grids without a zero point?
@@ -69,6 +70,11 @@ class Method(ABC):
     def identity(self) -> dict[str, Any]:
         """What distinguishes this instance: name and fields, as plain JSON."""
         return {"method": self.name} | asdict(self)
+
+    def identity_prepared(self) -> dict[str, Any]:
+        """What distinguishes what this instance prepares: name and the fields that `prepare` reads, as plain JSON."""
+        known = self.prepared_by
+        return {name: value for name, value in self.identity().items() if known is None or name in known | {"method"}}
 
 
 def role_of(name: str) -> str:

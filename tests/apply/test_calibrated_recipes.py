@@ -198,6 +198,19 @@ def test_what_was_made_is_not_taken_for_another(llama: Model) -> None:
     assert not progress
 
 
+@pytest.mark.parametrize(("axis", "step", "other"), [
+    ("bits", {"method": "gptq", "bits": 3}, {"free_zero": True}), ("bits", {"method": "gptq", "bits": 3}, {"clip": False}),
+    ("sparsity", {"method": "sparsegpt", "fraction": 0.5}, {"kept_bits": 4})])  # fmt: skip
+def test_a_field_that_preparing_does_not_read_finds_what_was_prepared(
+    llama: Model, monkeypatch: pytest.MonkeyPatch, axis: str, step: dict[str, Any], other: dict[str, Any]
+) -> None:
+    first = apply(llama, rules({axis: step}), calibration=read())
+    monkeypatch.setattr(methods()[step["method"]], "prepare", lambda *_: pytest.fail("prepared twice"))
+    again = apply(llama, rules({axis: step | other}), calibration=read())
+    assert first.seconds["prepare"] > 0 == again.seconds["prepare"]
+    assert not same(first.forms, again.forms)
+
+
 def test_what_is_damaged_in_the_store_is_made_anew(llama: Model) -> None:
     first = apply(llama, "gptq:4", calibration=read()).forms
     for path in (store().directory / "prepared").glob("*.safetensors"):

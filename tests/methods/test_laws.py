@@ -26,6 +26,7 @@ from tests.methods.leaves import (
     unit_of,
     widths,
 )
+from tests.test_registry import changed
 
 FALLING: dict[str, list[Any]] = {
     "rank": [RankSetting(keep=keep) for keep in (1, 0.7, 0.4, 0.1)],
@@ -160,6 +161,20 @@ def test_one_position_of_the_slider_leaves_no_trace_in_the_next(name: str) -> No
     assert all(torch.equal(value, prepared[key]) for key, value in before.items())
     assert set(before) == set(prepared)
     assert bool(prepared) or not type(method).caches
+
+
+@pytest.mark.parametrize("name", [name for name, kind in methods().items() if kind.prepared_by is not None])
+def test_preparing_reads_those_fields_and_no_others(name: str) -> None:
+    """What is prepared is kept under them: another value of one is other work, of any other field the same."""
+    kind, leaves = methods()[name], unit_of(name, leaf(matrix((16, 32))))
+    plain = kind()
+    made, told = plain.prepare(leaves), set[str]()
+    for other in changed(kind):
+        found = other.prepare(leaves)
+        same = all(torch.equal(value, made[key]) for key, value in found.items())
+        assert same == (other.identity_prepared() == plain.identity_prepared()), other
+        told |= set() if same else {key for key, value in other.identity().items() if plain.identity()[key] != value}
+    assert told == kind.prepared_by
 
 
 def extremes() -> dict[str, tuple[Tensor, Tensor]]:

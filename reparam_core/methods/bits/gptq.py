@@ -34,6 +34,7 @@ class GPTQ(CalibratedMethod):
     summary: ClassVar[str] = "rounds, and the rest makes up"
     formula: ClassVar[str] = r"\min_{q}\lVert WX-s(q-z)X\rVert_F^2,\\ \delta_{:,>j}=-\tfrac{e_j}{U_{jj}}U_{j,>j}"
     instant: ClassVar[bool] = False
+    prepared_by: ClassVar[frozenset[str] | None] = frozenset({"damping", "act_order"})
 
     damping: Annotated[float, Field(gt=0)] = 0.01  # of the mean of the Hessian's diagonal
     act_order: bool = False

@@ -34,6 +34,7 @@ class SmoothQuant(CalibratedMethod):
         r"\\ s_j=\frac{\max|x_j|^{\alpha}}{\max|W_{:j}|^{1-\alpha}}"
     )
     needs: ClassVar[frozenset[str]] = frozenset({"range"})
+    prepared_by: ClassVar[frozenset[str] | None] = frozenset({"alpha"})
 
     alpha: Annotated[float, Field(ge=0, le=1)] = 0.5
     input_bits: Annotated[int, Field(ge=2, le=16)] = 8

@@ -36,6 +36,7 @@ class SparseGPT(ByScore, CalibratedMethod):
         r",\\ W'_{ij}=0\text{ at the least }w_{ij}^2/[H^{-1}]_{jj}^2"
     )
     instant: ClassVar[bool] = False
+    prepared_by: ClassVar[frozenset[str] | None] = frozenset({"damping"})
 
     damping: Annotated[float, Field(gt=0)] = 0.01  # of the mean of the Hessian's diagonal
     kept_bits: Literal[2, 3, 4, 5, 6, 7, 8, 16] = UNROUNDED
