@@ -36,16 +36,17 @@ def preparing(work: Work, plan: Plan) -> Iterator[tuple[float, str]]:
 
 def side_by_side(work: Work, plan: Plan) -> dict[str, Parametrization]:
     """The plan's matrices in their new forms, two at a time: nothing of what they need is kept."""
+    plans = [{role: plan[role] for role in batch} for batch in batches(plan)]
+    works = [work.apart() for _ in plans]
     with single_threaded(), ThreadPoolExecutor(SIDE_BY_SIDE) as pool:
-        made = pool.map(
-            lambda batch: transformed(work, {role: plan[role] for role in batch}, torch.float32), batches(plan)
-        )
-        return {role: form for forms in made for role, form in forms.items()}
+        made = list(pool.map(lambda apart, own: transformed(apart, own, torch.float32), works, plans))
+    work.prepare += sum(apart.prepare for apart in works) / max(1, min(SIDE_BY_SIDE, len(works)))
+    return {role: form for forms in made for role, form in forms.items()}
 
 
 def _prepare(work: Work, step: Step, role: str) -> None:
-    """Into the store; the time is taken by whoever waits for several."""
-    apart = Work(work.model, work.storage, work.known)
+    """Into the store."""
+    apart = work.apart()
     for name, leaf in named_leaves(work, step, role, work.model.form(role)):
         prepared(apart, step.method, {name: leaf}, {role: f"{work.model.sha256}/{role}"})
 

@@ -31,6 +31,10 @@ class Work:
     known: Known = field(default_factory=dict)
     prepare: float = 0.0  # seconds that were spent preparing
 
+    def apart(self) -> Work:
+        """The same for another thread, with a time of its own: whoever waits for several takes it once."""
+        return replace(self, prepare=0.0)
+
     def statistics(self, step: Step, role: str) -> Statistics | None:
         """Of the role's inputs, where the step reads them. Raises ReparamError where there are none."""
         if not step.needs:

@@ -1,6 +1,7 @@
 """Calibrated steps of a recipe: what they read, in which order, what is kept of them, and what is refused."""
 
 import json
+import time
 from pathlib import Path
 from typing import Any
 
@@ -229,6 +230,19 @@ def test_progress_goes_block_by_block(llama: Model) -> None:
     assert [share for share, _ in told] == sorted(share for share, _ in told)
     paused = [what for _, what in told if what == "Reading the calibration text in layers.1"]
     assert len(paused) == len(read().ids.split(statistics.BATCH))
+
+
+def test_time_that_two_threads_prepare_in_is_taken_once(llama: Model, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Preparing and applying are parts of one wait, so that neither is less than nothing."""
+    kind, whole = methods()["gptq"], methods()["gptq"].prepare
+
+    def slowly(*given: Any) -> Any:
+        time.sleep(0.05)
+        return whole(*given)
+
+    monkeypatch.setattr(kind, "prepare", slowly)
+    seconds = apply(llama, "gptq:4@sequential", calibration=read()).seconds
+    assert seconds["prepare"] > 0 <= seconds["apply"]
 
 
 def test_whoever_cancels_between_blocks_gets_nothing_and_leaves_nothing(llama: Model) -> None:
