@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Generator, Iterator, Mapping
+from collections.abc import Callable, Generator, Mapping
 from typing import Any, TypeVar
 
 import torch
@@ -16,7 +16,7 @@ from reparam_core.apply.returning import Progress, Returning, finished
 from reparam_core.apply.rewriting import rewriting, rewritten
 from reparam_core.apply.setting import Setting
 from reparam_core.apply.splitting import splitting
-from reparam_core.apply.steps import Plan, Work, batches, first, transformed
+from reparam_core.apply.steps import Making, Plan, Work, first, portions, steps_of, transforming
 from reparam_core.data import Sequences
 from reparam_core.gradients import with_gradients
 from reparam_core.losses import LOSSES, measured_on, with_losses
@@ -30,7 +30,6 @@ from reparam_core.store import key
 
 R = TypeVar("R")
 Applying = Generator[tuple[float, str], None, Setting]
-Making = Generator[tuple[float, str], None, dict[str, Parametrization]]
 
 
 def apply(
@@ -74,7 +73,7 @@ def applying(
 
 def _forms(work: Work, recipe: Recipe, plan: Plan, read: Sequences | None, dtype: torch.dtype) -> Making:
     """The changed matrices; from the store where a setting that takes long was made before."""
-    slow = any(not type(step.method).instant or step.statistics == "sequential" for step in _steps(plan))
+    slow = any(not type(step.method).instant or step.statistics == "sequential" for step in steps_of(plan))
     name = _name_of_forms(work, recipe, read) if slow else None
     found = kept(name) if name else None
     if found is None:
@@ -82,7 +81,7 @@ def _forms(work: Work, recipe: Recipe, plan: Plan, read: Sequences | None, dtype
         if read is not None and asked:
             work.known["one-shot"] = yield from _of_the_base(work.model, plan, asked, read)
         plan = yield from splitting(work, plan, read)
-        in_order = any(_reads(step, "sequential") for step in _steps(plan))
+        in_order = any(_reads(step, "sequential") for step in steps_of(plan))
         made = _in_order(work, plan, read) if read is not None and in_order else _at_once(work, plan, dtype)
         found = yield from made
         if name:
@@ -114,10 +113,12 @@ def _at_once(work: Work, plan: Plan, dtype: torch.dtype) -> Making:
     """Every matrix as the checkpoint has it."""
     forms: dict[str, Parametrization] = {}
     yield from preparing(work, plan)
-    together = batches(plan)
-    for index, batch in enumerate(together):
-        yield index / len(together), f"Rewriting {batch[0]}"
-        forms |= transformed(work, {role: plan[role] for role in batch}, dtype)
+    parts = portions(plan)
+    for index, roles in enumerate(parts):
+        made = Returning(transforming(work, {role: plan[role] for role in roles}, dtype))
+        for share, what in made:
+            yield (index + share) / len(parts), what
+        forms |= made.value
     return forms
 
 
@@ -141,7 +142,8 @@ def _in_order(work: Work, plan: Plan, read: Sequences) -> Making:
     outside = {role: steps for role, steps in plan.items() if role not in forms}
     gathered = walk.outside(_asking(outside, "sequential"))
     work.known["sequential"] = yield from _told(gathered, 1.0, "Reading the calibration text behind every block")
-    return forms | transformed(work, outside, torch.float32)
+    made = transforming(work, outside, torch.float32)
+    return forms | (yield from _told(made, 1.0, "Rewriting what stands outside the blocks"))
 
 
 def _asking(plan: Plan, how: str) -> list[str]:
@@ -149,16 +151,12 @@ def _asking(plan: Plan, how: str) -> list[str]:
     return [role for role, steps in plan.items() if any(_reads(step, how) for step in steps.values())]
 
 
-def _told(work: Generator[None, None, R], share: float, what: str) -> Generator[tuple[float, str], None, R]:
-    """The value of work whose steps say nothing themselves."""
+def _told(work: Generator[Any, None, R], share: float, what: str) -> Generator[tuple[float, str], None, R]:
+    """The value of work whose steps say nothing themselves, or not how far all is."""
     steps = Returning(work)
     for _ in steps:
         yield share, what
     return steps.value
-
-
-def _steps(plan: Plan) -> Iterator[Step]:
-    return (step for steps in plan.values() for step in steps.values())
 
 
 def _reads(step: Step, how: str) -> bool:

@@ -11,7 +11,7 @@ from torch import nn
 
 from reparam_core.apply.caching import refuse_cache
 from reparam_core.apply.rewriting import refuse
-from reparam_core.apply.steps import Plan, first, in_order, nothing_left, nothing_read, told_where
+from reparam_core.apply.steps import Plan, first, in_order, nothing_left, nothing_read, steps_of, told_where
 from reparam_core.data import Sequences
 from reparam_core.data import calibration as sequences_of
 from reparam_core.errors import ReparamError
@@ -56,7 +56,7 @@ def plan_of(model: Model, recipe: Recipe) -> Plan:
 
 def _concerned(model: Model, plan: Plan) -> Plan:
     """Without the steps that leave a matrix alone. Raises ReparamError where one has nothing to do, or a part of it only."""
-    for step in dict.fromkeys(step for steps in plan.values() for step in steps.values()):
+    for step in steps_of(plan):
         given = {role for role, own in plan.items() if own.get(step.axis) == step}
         blocks = {step.method.block(role) for role in given} - {None}
         if not blocks:
@@ -120,8 +120,8 @@ def _only_looked_up(model: Model, role: str) -> bool:
 
 def _refuse_the_whole_in_order(plan: Plan) -> None:
     """Raises ReparamError where a step wants what block after block does not give: every matrix at once, or what is of the base alone."""
-    steps = {step for steps in plan.values() for step in steps.values()}
-    sequential = {step for step in steps if step.method.needs and step.statistics == "sequential"}
+    steps = steps_of(plan)
+    sequential = [step for step in steps if step.method.needs and step.statistics == "sequential"]
     for step in sequential:
         for what in sorted(step.method.needs & OF_THE_BASE):
             raise ReparamError(f"{step.method.name} needs {what}, which are known of the untouched model alone.",

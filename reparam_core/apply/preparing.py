@@ -8,7 +8,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 import torch
 
-from reparam_core.apply.steps import Plan, Work, batches, first, named_leaves, prepared, prepared_name, transformed
+from reparam_core.apply.returning import finished
+from reparam_core.apply.steps import Plan, Work, batches, first, named_leaves, prepared, prepared_name, transforming
 from reparam_core.apply.threads import single_threaded
 from reparam_core.parametrizations import Parametrization
 from reparam_core.recipes import Step
@@ -39,7 +40,7 @@ def side_by_side(work: Work, plan: Plan) -> dict[str, Parametrization]:
     plans = [{role: plan[role] for role in batch} for batch in batches(plan)]
     works = [work.apart() for _ in plans]
     with single_threaded(), ThreadPoolExecutor(SIDE_BY_SIDE) as pool:
-        made = list(pool.map(lambda apart, own: transformed(apart, own, torch.float32), works, plans))
+        made = list(pool.map(lambda apart, own: finished(transforming(apart, own, torch.float32)), works, plans))
     work.prepare += sum(apart.prepare for apart in works) / max(1, min(SIDE_BY_SIDE, len(works)))
     return {role: form for forms in made for role, form in forms.items()}
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Generator, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 
@@ -19,6 +19,7 @@ from reparam_core.roles import layer_of
 from reparam_core.store import key, store
 
 Plan = Mapping[str, Mapping[str, Step]]  # role → axis → step
+Making = Generator[tuple[float, str], None, dict[str, Parametrization]]
 Known = dict[str, Mapping[str, Statistics]]  # one-shot or sequential → role → what is known of its inputs
 
 
@@ -57,19 +58,31 @@ def nothing_left(role: str, form: Parametrization, step: Step) -> ReparamError:
                         "Start from the model that it was made of, or leave that matrix out.")  # fmt: skip
 
 
-def transformed(work: Work, plan: Plan, dtype: torch.dtype) -> dict[str, Parametrization]:
-    """The plan's matrices in their new forms, stored and ready to run in that dtype."""
+def transforming(work: Work, plan: Plan, dtype: torch.dtype) -> Making:
+    """The plan's matrices in their new forms, stored and ready to run in that dtype.
+
+    Yields how much is done before each unit of each step, and its first matrix.
+    """
     forms = {role: work.model.form(role) for role in plan}
     history = {role: f"{work.model.sha256}/{role}" for role in plan}
-    for step in in_order(dict.fromkeys(step for steps in plan.values() for step in steps.values())):
-        roles = [role for role, steps in plan.items() if steps.get(step.axis) == step]
-        for unit in units(step.method.unit, roles):
-            forms |= _step(work, step, {role: forms[role] for role in unit}, history)
-        history |= {role: f"{history[role]}|{step.as_json()}" for role in roles}
+    todo = [(step, unit) for step in in_order(steps_of(plan)) for unit in units(step.method.unit, _roles(plan, step))]
+    for index, (step, unit) in enumerate(todo):
+        yield index / len(todo), f"Rewriting {unit[0]}"
+        forms |= _step(work, step, {role: forms[role] for role in unit}, history)
+        history |= {role: f"{history[role]}|{step.as_json()}" for role in unit}
     for role, form in forms.items():
         forms[role] = form.stored(work.storage)
         forms[role].materialize(dtype)
     return forms
+
+
+def steps_of(plan: Plan) -> list[Step]:
+    """Every step of the plan, once."""
+    return list(dict.fromkeys(step for steps in plan.values() for step in steps.values()))
+
+
+def _roles(plan: Plan, step: Step) -> list[str]:
+    return [role for role, steps in plan.items() if steps.get(step.axis) == step]
 
 
 def in_order(steps: Iterable[Step]) -> list[Step]:
@@ -82,10 +95,16 @@ def first(steps: Mapping[str, Step]) -> Step:
     return in_order(steps.values())[0]
 
 
+def portions(plan: Plan) -> list[list[str]]:
+    """Matrices that are made without the others: those of a layer, or all where a step looks at the whole model at once."""
+    whole = any(step.method.unit == "model" for step in steps_of(plan))
+    return units("model" if whole else "layer", list(plan))
+
+
 def batches(plan: Plan) -> list[list[str]]:
-    """Matrices that have to be looked at together: one at a time, unless a method's unit is larger."""
-    wider = {step.method.unit for steps in plan.values() for step in steps.values()} - {"matrix"}
-    return [list(plan)] if wider else [[role] for role in plan]
+    """The matrices of a portion that have to be looked at together: those with steps of a larger unit; any other alone."""
+    wider = [role for role, steps in plan.items() if any(step.method.unit != "matrix" for step in steps.values())]
+    return ([wider] if wider else []) + [[role] for role in plan if role not in wider]
 
 
 def units(unit: Unit, roles: list[str]) -> list[list[str]]:

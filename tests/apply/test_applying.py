@@ -191,6 +191,16 @@ def test_progress_rises_over_every_matrix(llama: Model) -> None:
     assert told[-1][0] < 1
 
 
+@pytest.mark.parametrize("recipe", ["heads:0.5 + hqq:4g16", "layers:0.5 + hqq:4g16", rules({
+    "sparsity": {"method": "magnitude", "fraction": 0.5, "scope": "model"}, "bits": {"method": "hqq", "bits": 4}})])  # fmt: skip
+def test_what_a_wider_step_leaves_is_told_matrix_by_matrix(recipe: str, llama: Model) -> None:
+    """A place to pause before each, in the order of the blocks where no step looks at the whole model."""
+    told: list[tuple[float, str]] = []
+    setting = apply(llama, recipe, progress=lambda share, what: told.append((share, what)))
+    assert {f"Rewriting {role}" for role in setting.forms} <= {what for _, what in told}
+    assert [share for share, _ in told] == sorted(share for share, _ in told)
+
+
 def test_what_was_prepared_is_found_again(llama: Model, monkeypatch: pytest.MonkeyPatch) -> None:
     first = apply(llama, "svd:0.5")
     monkeypatch.setattr(methods()["svd"], "prepare", lambda *_: pytest.fail("prepared twice"))
