@@ -10,7 +10,7 @@ import torch
 
 from reparam_core.apply.caching import with_cache
 from reparam_core.apply.checking import check, plan_of, reading_of
-from reparam_core.apply.finished import keep, kept
+from reparam_core.apply.finished import Finished
 from reparam_core.apply.preparing import preparing, side_by_side
 from reparam_core.apply.returning import Progress, Returning, finished
 from reparam_core.apply.rewriting import rewriting, rewritten
@@ -72,23 +72,24 @@ def applying(
 
 
 def _forms(work: Work, recipe: Recipe, plan: Plan, read: Sequences | None, dtype: torch.dtype) -> Making:
-    """The changed matrices; from the store where a setting that takes long was made before."""
+    """The changed matrices; from the store what was made before of a setting that takes long."""
     slow = any(not type(step.method).instant or step.statistics == "sequential" for step in steps_of(plan))
-    name = _name_of_forms(work, recipe, read) if slow else None
-    found = kept(name) if name else None
-    if found is None:
+    parts = Finished(_name_of_forms(work, recipe, read) if slow else None)
+    forms = parts.kept(portions(plan))
+    if len(forms) < len(plan):
         asked = _asking(plan, "one-shot")
         if read is not None and asked:
             work.known["one-shot"] = yield from _of_the_base(work.model, plan, asked, read)
         plan = yield from splitting(work, plan, read)
         in_order = any(_reads(step, "sequential") for step in steps_of(plan))
-        made = _in_order(work, plan, read) if read is not None and in_order else _at_once(work, plan, dtype)
-        found = yield from made
-        if name:
-            keep(name, found)
-    for form in found.values():
+        if read is not None and in_order:
+            forms |= yield from _in_order(work, plan, read, forms, parts)
+        else:
+            missing = {role: steps for role, steps in plan.items() if role not in forms}
+            forms |= yield from _at_once(work, missing, dtype, parts)
+    for form in forms.values():
         form.materialize(dtype)
-    return found
+    return {role: forms[role] for role in plan}
 
 
 def _of_the_base(model: Model, plan: Plan, asked: list[str], read: Sequences) -> Gathering:
@@ -109,22 +110,28 @@ def _name_of_forms(work: Work, recipe: Recipe, read: Sequences | None) -> str:
     return key(forms=work.model.sha256, recipe=weights_alone, calibration=read and read.provenance())
 
 
-def _at_once(work: Work, plan: Plan, dtype: torch.dtype) -> Making:
+def _at_once(work: Work, plan: Plan, dtype: torch.dtype, parts: Finished) -> Making:
     """Every matrix as the checkpoint has it."""
     forms: dict[str, Parametrization] = {}
     yield from preparing(work, plan)
-    parts = portions(plan)
-    for index, roles in enumerate(parts):
+    together = portions(plan)
+    for index, roles in enumerate(together):
         made = Returning(transforming(work, {role: plan[role] for role in roles}, dtype))
         for share, what in made:
-            yield (index + share) / len(parts), what
+            yield (index + share) / len(together), what
+        parts.keep(made.value)
         forms |= made.value
     return forms
 
 
-def _in_order(work: Work, plan: Plan, read: Sequences) -> Making:
-    """Block by block, each reading what the compressed blocks before it answer; what stands outside them last."""
-    forms: dict[str, Parametrization] = {}
+def _in_order(work: Work, plan: Plan, read: Sequences, kept: Mapping[str, Parametrization], parts: Finished) -> Making:
+    """Block by block, each reading what the compressed blocks before it answer; what stands outside them last.
+
+    Blocks that are kept are read through, and not made again.
+    """
+    forms = dict(kept)
+    for form in forms.values():
+        form.materialize(torch.float32)
     walk, done = Walk(work.model, structural_clone(work.model.module), read), 0
     for block in walk.blocks():
         share = done / len(walk.layers)
@@ -132,18 +139,29 @@ def _in_order(work: Work, plan: Plan, read: Sequences) -> Making:
             yield share, "Reading the calibration text behind what is compressed"
             continue
         mine = {role: steps for role, steps in plan.items() if layer_of(role) == block.layer}
-        gathered = walk.statistics(block, _asking(mine, "sequential"))
+        missing = {role: steps for role, steps in mine.items() if role not in forms}
+        gathered = walk.statistics(block, _asking(missing, "sequential"))
         work.known["sequential"] = yield from _told(gathered, share, f"Reading the calibration text in {block.layer}")
-        yield share, f"Compressing {block.layer}"
-        made = side_by_side(work, mine)
-        work.model.install(walk.module, made)
-        forms |= made
+        if missing:
+            yield share, f"Compressing {block.layer}"
+            made = side_by_side(work, missing)
+            parts.keep(made)
+            forms |= made
+        work.model.install(walk.module, {role: forms[role] for role in mine})
         done += 1
-    outside = {role: steps for role, steps in plan.items() if role not in forms}
-    gathered = walk.outside(_asking(outside, "sequential"))
+    return forms | (yield from _outside(work, walk, {role: plan[role] for role in plan if role not in forms}, parts))
+
+
+def _outside(work: Work, walk: Walk, plan: Plan, parts: Finished) -> Making:
+    """What stands in no block, behind what every block has become."""
+    gathered = walk.outside(_asking(plan, "sequential"))
     work.known["sequential"] = yield from _told(gathered, 1.0, "Reading the calibration text behind every block")
-    made = transforming(work, outside, torch.float32)
-    return forms | (yield from _told(made, 1.0, "Rewriting what stands outside the blocks"))
+    forms: dict[str, Parametrization] = {}
+    for roles in portions(plan):
+        made = transforming(work, {role: plan[role] for role in roles}, torch.float32)
+        forms |= yield from _told(made, 1.0, f"Rewriting {roles[0]}")
+        parts.keep({role: forms[role] for role in roles})
+    return forms
 
 
 def _asking(plan: Plan, how: str) -> list[str]:

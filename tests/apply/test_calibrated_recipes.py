@@ -1,5 +1,6 @@
 """Calibrated steps of a recipe: what they read, in which order, what is kept of them, and what is refused."""
 
+import itertools
 import json
 import time
 from pathlib import Path
@@ -11,13 +12,13 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from reparam_core import ReparamError, apply, base, load, statistics
-from reparam_core.apply import CancelledError, prepare
+from reparam_core.apply import Applying, CancelledError, applying, prepare, steps
 from reparam_core.models import Model, write_packed
 from reparam_core.parametrizations import Dense, LowRank, Parametrization, Quantized, Sparse
 from reparam_core.recipes import Recipe
 from reparam_core.registry import methods
 from reparam_core.roles import layer_of
-from reparam_core.store import store
+from reparam_core.store import reopen, store
 from tests.tiny import built, read, saved
 
 pytestmark = pytest.mark.usefixtures("own_store")
@@ -245,7 +246,7 @@ def test_time_that_two_threads_prepare_in_is_taken_once(llama: Model, monkeypatc
     assert seconds["prepare"] > 0 <= seconds["apply"]
 
 
-def test_whoever_cancels_between_blocks_gets_nothing_and_leaves_nothing(llama: Model) -> None:
+def test_whoever_cancels_between_blocks_gets_nothing_and_leaves_no_hook(llama: Model) -> None:
     threads, told = torch.get_num_threads(), list[str]()
     with pytest.raises(CancelledError):
         apply(llama, "gptq:4@sequential", calibration=read(), progress=lambda _, what: told.append(what),
@@ -254,6 +255,54 @@ def test_whoever_cancels_between_blocks_gets_nothing_and_leaves_nothing(llama: M
     assert torch.get_num_threads() == threads
     assert not any(one._forward_pre_hooks for one in llama.module.modules())
     assert len(apply(llama, "gptq:4@sequential", calibration=read()).forms) == 14
+
+
+def told_until(work: Applying, end: str) -> list[str]:
+    """What was said of the work before it was left for good."""
+    told = list(itertools.takewhile(lambda what: what != end, (what for _, what in work)))
+    work.close()
+    return told
+
+
+@pytest.mark.parametrize(
+    ("name", "recipe", "end"),
+    [
+        ("llama", "gptq:3g16@sequential", "Compressing layers.1"),
+        ("llama", "svd:0.5 + sparsegpt:0.5@sequential + rtn:4g16", "Compressing layers.1"),
+        ("llama", "obs-neurons:0.5@sequential + gptq:3g16@sequential", "Compressing layers.1"),
+        ("gpt2", "whitened-svd:0.5@sequential + smoothquant:8s@sequential", "Compressing layers.1"),
+        ("t5", "gptq:3g16@sequential", "Compressing decoder.layers.0"),
+        ("llama", "gptq:3g16", "Rewriting layers.1.attention.q"),
+        ("llama", "wanda:0.5@outliers + hqq:4g16", "Rewriting layers.1.attention.q"),
+        ("gpt2", "heads:0.5 + hqq:4g16", "Rewriting layers.1.attention.q"),
+        ("bert", rules({"bits": {"method": "gptq", "bits": 3, "statistics": "sequential"}},
+                       {"where": "embedding", "bits": {"method": "hqq", "bits": 4}}), "Rewriting embedding"),
+    ],
+)  # fmt: skip
+def test_what_is_broken_off_goes_on_from_there(
+    name: str, recipe: str, end: str, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No matrix of the parts before is solved again, and all is as if nothing had been broken off."""
+    model, solved, whole = load(folder / name), list[str](), steps._step
+
+    def noted(work: Any, step: Any, forms: Any, history: Any) -> Any:
+        solved.extend(forms)
+        return whole(work, step, forms, history)
+
+    monkeypatch.setattr(steps, "_step", noted)
+    assert told_until(applying(model, recipe, calibration=read()), end)
+    before = set(solved)
+    solved.clear()
+    setting = apply(model, recipe, calibration=read())
+    assert before
+    assert solved
+    assert not before & set(solved)
+    monkeypatch.setenv("REPARAM_CACHE", str(tmp_path / "other"))
+    reopen()
+    at_once = apply(model, recipe, calibration=read())
+    assert same(setting.forms, at_once.forms)
+    assert list(setting.forms) == list(at_once.forms)
+    assert setting.bytes == at_once.bytes
 
 
 def test_what_stands_outside_the_blocks_comes_last(llama: Model) -> None:
