@@ -47,14 +47,15 @@ def _kept(
 def _settings(work: Work, step: Step, roles: list[str]) -> Generator[tuple[float, str], None, dict[str, Any]]:
     assert step.split is not None
     at_once = replace(step, statistics="one-shot")  # what is compressed before a block is not known yet
-    yield from preparing(work, {role: {step.axis: at_once} for role in roles})
+    alone = replace(at_once, split=None)  # the method reads less than the split, and is prepared as without one
+    if step.split.reads_prepared:
+        yield from preparing(work, {role: {step.axis: alone} for role in roles})
     yield 0.0, f"Splitting {step.method.name} over {len(roles)} matrices"
-    named = {role: _whole(work, at_once, role) for role in roles}
 
     def made(role: str) -> Mapping[str, Tensor]:
-        return prepared(work, step.method, dict([named[role]]), {role: f"{work.model.sha256}/{role}"})
+        return prepared(work, step.method, dict([_whole(work, alone, role)]), {role: f"{work.model.sha256}/{role}"})
 
-    settings = step.split.settings(step.setting, {role: leaf for role, (_, leaf) in named.items()}, made)
+    settings = step.split.settings(step.setting, {role: _whole(work, at_once, role)[1] for role in roles}, made)
     return {role: one.given() for role, one in settings.items()}
 
 

@@ -21,6 +21,7 @@ class Split(ABC):
     axis: ClassVar[str]
     summary: ClassVar[str]  # what it does, in about six words
     formula: ClassVar[str] = ""  # lines of LaTeX
+    reads_prepared: ClassVar[bool] = False  # does it ask for what the method prepares?
     needs: ClassVar[frozenset[str]] = frozenset()  # what of the inputs' statistics it reads, as methods say it
 
     def unsuited(self, method: Method) -> str | None:

@@ -31,6 +31,8 @@ class Energy(Split):
         r"\quad\text{with}\quad\sum_i r_i(m_i+n_i)\text{ as before}"
     )
 
+    reads_prepared: ClassVar[bool] = True
+
     def unsuited(self, method: Method) -> str | None:
         lacking = None if method.singular_values else "it has no singular values to split by"
         return super().unsuited(method) or lacking

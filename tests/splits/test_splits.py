@@ -13,7 +13,7 @@ from reparam_core.methods.settings import BitsSetting, RankSetting, SparsitySett
 from reparam_core.models import Model
 from reparam_core.parametrizations import Leaf, Statistics
 from reparam_core.recipes import Recipe
-from reparam_core.registry import AXES, split, splits
+from reparam_core.registry import AXES, methods, split, splits
 from tests.tiny import read, saved
 
 SHAPES = {"layers.0.mlp.up": (12, 8), "layers.0.mlp.down": (8, 12), "layers.1.attention.q": (8, 8)}
@@ -129,6 +129,24 @@ def test_behind_compressed_blocks_a_split_still_comes_from_the_base(model: Model
     own = apply(model, "wanda:0.5@sequential@outliers", calibration=read())
     share = {role: float((form.dense() == 0).double().mean()) for role, form in own.forms.items()}
     assert len({round(one, 2) for one in share.values()}) > 1
+
+
+@pytest.mark.parametrize("recipe", ["gptq:4g8@output@sequential", "magnitude:0.5@outliers", "svd:0.5@energy"])
+def test_a_split_prepares_nothing_that_goes_unread(
+    recipe: str, model: Model, own_store: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What a split reads of the method is what the method itself reads then; statistics that only the split needs are no part of it."""
+    name = recipe.partition(":")[0]
+    made, whole = list[str](), methods()[name].prepare
+
+    def noted(method: Any, leaves: Mapping[str, Leaf]) -> Any:
+        made.extend(leaves)
+        assert method.needs or all(leaf.statistics is None for leaf in leaves.values())
+        return whole(method, leaves)
+
+    monkeypatch.setattr(methods()[name], "prepare", noted)
+    setting = apply(model, recipe, calibration=read())
+    assert len(made) == len(setting.forms)
 
 
 @pytest.mark.parametrize(
