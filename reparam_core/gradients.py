@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -16,11 +16,10 @@ from reparam_core.errors import ReparamError
 from reparam_core.models import Model
 from reparam_core.models.model import Adapter, logits_of, replace_module, structural_clone
 from reparam_core.parametrizations import Statistics
-from reparam_core.statistics import given_to
+from reparam_core.statistics import Gathering, given_to
 from reparam_core.store import key, store
 
 HIDDEN_EVERY = 7  # positions, of which a masked model is asked for one: about the share it learned with
-Gathering = Generator[tuple[float, str], None, dict[str, Statistics]]
 
 
 def with_gradients(

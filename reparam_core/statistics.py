@@ -23,7 +23,6 @@ BATCH = 4  # sequences read together
 FEW = 16  # tokens that show which matrices read the same input
 Gathering = Generator[tuple[float, str], None, dict[str, Statistics]]
 MASK = 4  # dimensions of a mask or bias of attention: (sequences or 1, heads or 1, L, L)
-WRITING = ("causal", "seq2seq")  # objectives of models that keep keys and values of what they read
 KEPT = ("count", "gram", "mean", "peak")  # of an input, in the store; in its key too: what is kept of less is not found
 
 
@@ -184,7 +183,7 @@ def given_to(model: Model, ids: Tensor) -> dict[str, Any]:
     if model.config.is_encoder_decoder:
         whole: Any = model.module
         given["decoder_input_ids"] = whole.prepare_decoder_input_ids_from_labels(labels=ids)
-    if model.objective in WRITING:
+    if model.keeps_keys_and_values:
         given["use_cache"] = False
     return given
 

@@ -15,12 +15,11 @@ from reparam_core.parametrizations.base import element_size
 from reparam_core.recipes import Cache, Recipe
 
 KEPT = re.compile(r"(?:decoder\.)?layers\.\d+\.(?:attention|cross)\.[kv]")
-OBJECTIVES = ("causal", "seq2seq")  # that write token by token
 
 
 def cached_roles(model: Model) -> list[str]:
     """The matrices whose answers a cache keeps: every token's, or once those of the text that a decoder attends to."""
-    return [role for role in model.matrices if KEPT.fullmatch(role)] if model.objective in OBJECTIVES else []
+    return [role for role in model.matrices if KEPT.fullmatch(role)] if model.keeps_keys_and_values else []
 
 
 def refuse_cache(model: Model, recipe: Recipe) -> None:

@@ -70,6 +70,16 @@ class Model:
         """Such as `llama`."""
         return str(self.config.model_type)
 
+    @property
+    def writes_text(self) -> bool:
+        """Does it go on with whatever text, so that it can write one of its own?"""
+        return self.objective == "causal"
+
+    @property
+    def keeps_keys_and_values(self) -> bool:
+        """Does it write token by token, so that it keeps what attention made of the tokens before?"""
+        return self.objective in ("causal", "seq2seq")
+
     @cached_property
     def matrices(self) -> dict[str, Matrix]:
         """Every matrix by role, tied ones once, in the order of the modules."""
