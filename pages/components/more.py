@@ -24,7 +24,8 @@ from pages.components.history import (
     groups_of,
 )
 from pages.components.reference_card import reference_card
-from reparam_core.jobs.lasting import seconds_to_read
+from reparam_core.apply import goes_by_blocks
+from reparam_core.jobs.lasting import Reader, seconds_to_read
 from reparam_core.measure.worked import first_matrix, worked
 from reparam_core.methods.base import Method
 from reparam_core.methods.settings import SETTINGS
@@ -42,8 +43,8 @@ def more_of(axis: str, chosen: str, model: Model) -> dict[str, Any]:
     AXIS_OPTIONS[axis](kind)
     hints = get_type_hints(kind, include_extras=True)
     own = {one.name: _field(f"{axis}_{chosen}_{one.name}", one, hints[one.name]) for one in fields(kind)}
-    spread = _split(axis, kind(**own))
-    how = _statistics(axis, model) if kind.needs else {}
+    spread = _split(axis, kind(**own), model)
+    how = _statistics(axis, kind(**own), model) if kind.needs else {}
     if not kind.instant:
         st.caption(
             "It solves every setting by itself: one that is new takes a while, one that is known is there at once."
@@ -70,7 +71,7 @@ def paper_of(kind: type[Any]) -> str:
     return (inspect.getdoc(inspect.getmodule(kind)) or "").partition("\n")[0]
 
 
-def _split(axis: str, method: Method) -> dict[str, Any]:
+def _split(axis: str, method: Method, model: Model) -> dict[str, Any]:
     """How the slider's position is spread over the matrices, at the same cost in all; nothing to choose where it cannot be."""
     suited = {name for name, one in splits(axis).items() if not one.unsuited(method)}
     known = {name: told for name, told in SPLITS[axis].items() if name == SAME or name in suited}
@@ -82,25 +83,29 @@ def _split(axis: str, method: Method) -> dict[str, Any]:
                           **KEPT)  # fmt: skip
     if chosen != SAME and (formula := splits(axis)[chosen].formula):
         st.latex(rf"\begin{{gathered}}{formula}\end{{gathered}}")
+    if chosen != SAME and splits(axis)[chosen].needs and not method.needs:
+        say_how_long(model, splits(axis)[chosen])
     return {} if chosen == SAME else {"split": chosen}
 
 
-def _statistics(axis: str, model: Model) -> dict[str, Any]:
-    """How the inputs' statistics are gathered, and how long that takes."""
-    how = st.selectbox("Statistics of the inputs", list(STATISTICS), key=f"{axis}_statistics",
+def _statistics(axis: str, method: Method, model: Model) -> dict[str, Any]:
+    """How the inputs' statistics are gathered, and how long that takes; block by block only where the method can go so."""
+    known = [one for one in STATISTICS if one == "one-shot" or goes_by_blocks(method)]
+    fit_to(known, f"{axis}_statistics")
+    how = st.selectbox("Statistics of the inputs", known, key=f"{axis}_statistics",
                        format_func=STATISTICS.__getitem__, help="Of the untouched model, all blocks at once; or behind the "
                        "compressed blocks before each, as SparseGPT and GPTQ have it.", **KEPT)  # fmt: skip
-    say_how_long(model, how)
+    say_how_long(model, method, how)
     return {} if how == "one-shot" else {"statistics": how}
 
 
-def say_how_long(model: Model, how: str) -> None:
-    """What reading as much as the calibration's controls say takes, and how often."""
-    amount = {name: st.session_state.get(CALIBRATION + name) for name in READ}
+def say_how_long(model: Model, reader: Reader, how: str = "one-shot") -> None:
+    """What it takes to find out what is needed of as much text as the calibration's controls say, and how often."""
+    amount = {name: st.session_state.get(CALIBRATION + name) for name in ("text", *READ)}
     asked = Calibration(**{name: value for name, value in amount.items() if value})
-    lasts = duration(seconds_to_read(model, asked, how))
+    lasts = duration(seconds_to_read(model, asked, reader, how))
     often = "once" if how == "one-shot" else "for every setting that is new"
-    st.caption(f"Reading the calibration text takes about {lasts}, {often}.")
+    st.caption(f"Finding out what it needs of the calibration text takes about {lasts}, {often}.")
 
 
 def duration(seconds: float) -> str:

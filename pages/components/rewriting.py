@@ -33,5 +33,5 @@ def pick_rewrite(model: Model, disabled: bool) -> dict[str, Any]:
             st.latex(rf"\begin{{gathered}}{kind.formula}\end{{gathered}}")
             reference_card(chosen)
             if kind.needs:
-                say_how_long(model, "one-shot")
+                say_how_long(model, kind())
     return {"transform": [{"method": chosen}]}

@@ -2,7 +2,7 @@
 
 from reparam_core.apply.applying import Applying, apply, applying, prepare
 from reparam_core.apply.caching import cache_bytes, cached_roles
-from reparam_core.apply.checking import check, reading_of
+from reparam_core.apply.checking import check, goes_by_blocks, reading_of
 from reparam_core.apply.returning import CancelledError, Progress, Returning, finished
 from reparam_core.apply.rewriting import suited
 from reparam_core.apply.setting import Setting, base
@@ -10,4 +10,4 @@ from reparam_core.apply.steps import units
 from reparam_core.apply.threads import single_threaded
 
 __all__ = ["Applying", "CancelledError", "Progress", "Returning", "Setting", "apply", "applying", "base", "cache_bytes", "cached_roles",
-           "check", "finished", "prepare", "reading_of", "single_threaded", "suited", "units"]  # fmt: skip
+           "check", "finished", "goes_by_blocks", "prepare", "reading_of", "single_threaded", "suited", "units"]  # fmt: skip

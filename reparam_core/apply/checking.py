@@ -15,6 +15,7 @@ from reparam_core.apply.steps import Plan, first, in_order, nothing_left, nothin
 from reparam_core.data import Sequences
 from reparam_core.data import calibration as sequences_of
 from reparam_core.errors import ReparamError
+from reparam_core.methods.base import Method
 from reparam_core.models import Model
 from reparam_core.recipes import Recipe, Step
 from reparam_core.written import WRITTEN, reading, written_before
@@ -116,6 +117,11 @@ def _leaf_shapes(model: Model, role: str, step: Step) -> list[Shape]:
 def _only_looked_up(model: Model, role: str) -> bool:
     """Do all that use the matrix read rows of it, so that nothing is multiplied with it?"""
     return all(isinstance(model.module.get_submodule(path), nn.Embedding) for path in model.users(role))
+
+
+def goes_by_blocks(method: Method) -> bool:
+    """May what the method needs be of the inputs behind compressed blocks, one block after the other?"""
+    return method.unit != "model" and not method.needs & OF_THE_BASE
 
 
 def _refuse_the_whole_in_order(plan: Plan) -> None:

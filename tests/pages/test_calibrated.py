@@ -82,6 +82,16 @@ def test_with_a_pattern_the_slider_rests_and_says_so(opened: Open) -> None:
     assert not slider(page, "sparsity").disabled
 
 
+@pytest.mark.parametrize(("name", "ways"), [("whitened-svd", 2), ("fisher-svd", 1)])
+def test_block_by_block_is_offered_where_a_method_goes_so(opened: Open, name: str, ways: int) -> None:
+    """What a method needs of the untouched model alone it takes from there, whatever another method was told before."""
+    page = opened("trade_offs", rank="50", rank_statistics="block by block (sequential)", rank_method=name, **FEW)
+    assert len(menu(page, "rank_statistics").options) == ways
+    assert not page.exception
+    assert not page.error, [one.value for one in page.error]
+    assert any("of the calibration text takes about" in one.value for one in page.caption)
+
+
 def test_what_is_scored_is_not_calibrated_on(opened: Open) -> None:
     recipe = '{"rules": [{"sparsity": {"method": "wanda", "fraction": 0.5}}], "calibration": {"text": "addresses"}}'
     page = opened("trade_offs", recipe=recipe)

@@ -36,10 +36,10 @@ def test_a_rewrite_that_reads_text_brings_its_controls(opened: Open) -> None:
     page = opened("trade_offs", transform="smooth", bits="4", calibration_text="Training addresses", **few)
     assert not page.exception
     assert "with smooth (calibrated on training addresses) first and all blocks at 4 bits" in sentence(page)
-    assert any("Reading the calibration text takes about" in one.value for one in page.caption)
+    assert any("of the calibration text takes about" in one.value for one in page.caption)
     page.selectbox(REWRITE).set_value("rotate")
     page = settled(page.run())
-    assert not any("Reading the calibration text" in one.value for one in page.caption)
+    assert not any("of the calibration text takes about" in one.value for one in page.caption)
     assert not [one for one in page.selectbox if one.key == "calibration_text"]
 
 
