@@ -9,7 +9,7 @@ import json
 import lzma
 import os
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import cache, cached_property
 from pathlib import Path
@@ -54,22 +54,36 @@ def _reviews() -> str:
         return "\n".join(row["text"] for row in csv.DictReader(lines) if row["split"] == "held_out")
 
 
-def _mixture() -> str:
-    """For calibration: a quarter early addresses, the rest sentences of reviews, tweets and editorials.
-
-    A mixture costs a fifth in domain and is worth a factor of four out of it; the sentences go in twenties.
-    """
+def _twenties() -> list[str]:
+    """Sentences of reviews, tweets and editorials, shuffled, twenty together."""
     sentences = []
     for file in ("movie_reviews", "tweets", "product_reviews", "editorials"):
         with lzma.open(DATA / f"{file}.csv.xz", "rt", encoding="utf-8", newline="") as lines:
             sentences += [row["text"] for row in csv.DictReader(lines) if row["split"] == "train"]
     random.Random(0).shuffle(sentences)
-    twenties = ["\n".join(sentences[start : start + 20]) for start in range(0, len(sentences), 20)]
-    addresses = _addresses("train").split("\n\n")
-    parts = []
-    for index in range(min(len(twenties), 3 * len(addresses))):
-        parts += [twenties[index]] if index % 3 else [addresses[index // 3], twenties[index]]
-    return "\n\n".join(parts)
+    return ["\n".join(sentences[start : start + 20]) for start in range(0, len(sentences), 20)]
+
+
+def _mixture() -> str:
+    """A quarter early addresses, the rest sentences: a piece of an address, then three twenties of its length.
+
+    A mixture costs a fifth in domain and is worth a factor of four out of it.
+    """
+    twenties = _twenties()
+    threes = [twenties[start : start + 3] for start in range(0, len(twenties), 3)]
+    pieces = _pieces(_addresses("train"), [sum(map(len, three)) // 3 for three in threes])
+    return "\n\n".join(part for piece, three in zip(pieces, threes, strict=True) for part in (piece, *three))
+
+
+def _pieces(whole: str, lengths: Iterable[int]) -> Iterator[str]:
+    """The text from its beginning on in pieces of at most so many characters, cut where a sentence ends, else a word."""
+    start = 0
+    for length in lengths:
+        piece = whole[start : start + length]
+        sentence = max(piece.rfind(stop) for stop in (". ", "? ", "! ", "\n"))
+        end = (sentence if sentence >= 0 else piece.rfind(" ")) + 1 or length
+        yield piece[:end].strip()
+        start += end
 
 
 def _dates() -> str:

@@ -29,6 +29,19 @@ def test_what_is_scored_is_in_no_training_text() -> None:
     assert len(held_out & trained) < 0.005 * len(held_out)  # presidents quote themselves
 
 
+def test_a_quarter_of_the_mixture_is_of_addresses_the_earliest_first() -> None:
+    parts = text("mixture").content.split("\n\n")
+    early = text("addresses-train").content[:1_000_000]
+    places = {one: place for one in parts if (place := early.find(one)) >= 0}
+    beginning = text("mixture").content[:141_000].split("\n\n")  # what 64 × 512 tokens are
+    for some in (beginning, parts):
+        assert 0.2 < sum(len(one) for one in some if one in places) / sum(map(len, some)) < 0.3
+    assert list(places.values()) == sorted(places.values())
+    last, end = list(places.items())[-1]
+    assert sum(map(len, places)) > 0.99 * (end + len(last)), "nothing is left out from the earliest on"
+    assert sum(one.endswith((".", "?", "!")) for one in places) > 0.9 * len(places)
+
+
 @pytest.mark.parametrize("written", ["The Congress.\nÄ 京", "\ufeffThe Congress.\nÄ 京", "The Congress.\r\nÄ 京"])
 def test_marks_and_line_ends_of_other_systems_are_no_text(written: str, tmp_path: Path) -> None:
     file = tmp_path / "mine.txt"
