@@ -11,7 +11,7 @@ from pages.components.history import CALIBRATION, KEPT, READ, calibration_texts
 from pages.components.more import fit_to
 from pages.components.words import source_titles, source_words
 from reparam_core.data import ENTRIES as TEXTS
-from reparam_core.data import TABLES, calibration, fitting
+from reparam_core.data import TABLES, calibration, fingerprint, fitting
 from reparam_core.errors import ReparamError
 from reparam_core.models import Model
 from reparam_core.recipes import Calibration, Recipe
@@ -25,7 +25,7 @@ HELP = ("Methods that look at data measure a matrix's inputs on this text. What 
         "shipped ones are kept apart. Try the addresses alone: better on addresses, worse on the novel. A language model "
         "can also write its own, once: at a token a time that takes longer than reading.")  # fmt: skip
 SHIPPED = {*TEXTS, *TABLES}
-_amounts: dict[tuple[str, Calibration], tuple[int, int]] = {}
+_amounts: dict[tuple[str, Calibration, str], tuple[int, int]] = {}
 
 
 def pick_calibration(model: Model) -> dict[str, Any]:
@@ -61,7 +61,7 @@ def amount_of(model: Model, asked: Calibration) -> tuple[int, int]:
     """How many sequences of how many tokens are really read; what cannot be read is told where it is asked for."""
     if asked.text == WRITTEN:
         return asked.sequences, fitting(model, asked.length)
-    name = (model.sha256, asked)
+    name = (model.sha256, asked, fingerprint(asked.text))
     if name not in _amounts:
         try:
             ids = calibration(model, asked.text, asked.sequences, asked.length, asked.offset).ids

@@ -8,7 +8,9 @@ import torch
 from torch import Tensor
 
 from reparam_core.data.sequences import Reader, Sequences, sequences
+from reparam_core.data.texts import fingerprint
 from reparam_core.errors import ReparamError
+from reparam_core.recipes import Recipe
 
 RUN = 32  # tokens in a row that both must not hold
 DEFAULT = "mixture"
@@ -17,6 +19,14 @@ DEFAULT = "mixture"
 def calibration(model: Reader, name: str = DEFAULT, count: int = 64, length: int = 512, offset: int = 0) -> Sequences:
     """The sequences whose statistics a data-aware method reads."""
     return sequences(model, name, count, length, offset)
+
+
+def identity(recipe: Recipe) -> str:
+    """What is measured with a recipe is kept under: its one string, and what the text that it reads holds now.
+
+    A file may hold another text tomorrow.
+    """
+    return f"{recipe.canonical} {fingerprint(recipe.calibration.text)}" if recipe.reads else recipe.canonical
 
 
 def refuse_overlap(calibrated: Tensor, evaluated: Tensor) -> None:

@@ -122,6 +122,16 @@ def text(name: str) -> Text:
     return Text(Path(name).name, content)
 
 
+def fingerprint(name: str) -> str:
+    """SHA-256 of a shipped text, or of the user's file as it is now; empty where there is neither."""
+    if name in ENTRIES:
+        return shipped(name).sha256
+    try:
+        return hashlib.sha256(Path(name).read_bytes()).hexdigest()
+    except (OSError, ValueError):
+        return ""
+
+
 def _bytes(name: str) -> bytes:
     try:
         return Path(name).read_bytes()

@@ -8,13 +8,14 @@ import time
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
+from functools import cache
 from itertools import zip_longest
 from typing import Any
 
 import torch
 
 from reparam_core.apply import Applying, Setting, applying, base, check, reading_of
-from reparam_core.data import is_labelled, refuse_overlap
+from reparam_core.data import identity, is_labelled, refuse_overlap
 from reparam_core.jobs.stepping import aside, stepping
 from reparam_core.measure.changes import Claim, bytes_by_kind, changes, claims
 from reparam_core.measure.evaluation import ANSWERS, DEFAULT_SOURCES, Evaluation, evaluation
@@ -264,7 +265,7 @@ _built = _Built()
 def building(model: Model, recipe: str | Recipe) -> Applying:
     """The recipe applied in steps, or the same setting as built a moment ago."""
     parsed, dtype = Recipe.parse(recipe), exploring_dtype(model)
-    name = (model.sha256, parsed.canonical, dtype)
+    name = (model.sha256, identity(parsed), dtype)
     found = _built.get(name)
     if found is None:
         found = yield from applying(model, parsed, dtype=dtype)
@@ -273,7 +274,7 @@ def building(model: Model, recipe: str | Recipe) -> Applying:
 
 
 def _name(model: Model, recipe: Recipe, asked: Evaluation) -> str:
-    return key(point=model.sha256, recipe=recipe.canonical, asked=asked.key, dtype=str(exploring_dtype(model)))
+    return key(point=model.sha256, recipe=identity(recipe), asked=asked.key, dtype=str(exploring_dtype(model)))
 
 
 def _kept(model: Model, recipe: Recipe, asked: Evaluation) -> Point | None:
@@ -352,7 +353,7 @@ def detailed(model: Model, recipe: str) -> Iterator[Details]:
 
 
 def _details_name(model: Model, recipe: Recipe) -> str:
-    return key(details=model.sha256, recipe=recipe.canonical, threads=torch.get_num_threads(),
+    return key(details=model.sha256, recipe=identity(recipe), threads=torch.get_num_threads(),
                dtype=str(exploring_dtype(model)))  # fmt: skip
 
 
@@ -408,5 +409,12 @@ def measured_so_far(model: Model, source: str) -> list[Point]:
     asked = _asked.get((model.sha256, source))
     if asked is None:
         return []
-    kept = [_read(value) for _, value, _ in store().all(model.sha256) if value.get("asked") == asked.key]
-    return [point for point in kept if point]
+    kept = {name: _read(value) for name, value, _ in store().all(model.sha256) if value.get("asked") == asked.key}
+    # What was calibrated on a file that holds another text by now is no setting that one could ask for.
+    return [point for name, point in kept.items() if point and name == _name(model, _parsed(point.recipe), asked)]
+
+
+@cache
+def _parsed(canonical: str) -> Recipe:
+    """A page asks for every point each time that it is drawn."""
+    return Recipe.parse(canonical)

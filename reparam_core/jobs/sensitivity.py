@@ -6,7 +6,7 @@ from collections.abc import Generator, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 
 from reparam_core.apply import applying, base
-from reparam_core.data import Sequences, refuse_overlap
+from reparam_core.data import Sequences, identity, refuse_overlap
 from reparam_core.gradients import answers_scored, with_gradients
 from reparam_core.jobs.exploring import asked_of, exploring_dtype
 from reparam_core.jobs.stepping import last_of, stepping
@@ -66,7 +66,7 @@ def sensed(model: Model, step: Step, text: Calibration) -> Iterator[Sensed]:
     so_far = Sensed(steps, {}, _whole(model), (len(read.ids), read.ids.shape[1]))
     for index, one in enumerate(in_order):
         recipe = everywhere(text, one)
-        name = key(sensitivity=model.sha256, step=one.as_json(), recipe=recipe.canonical, read=read.provenance())
+        name = key(sensitivity=model.sha256, step=one.as_json(), recipe=identity(recipe), read=read.provenance())
         kept = store().get(name)
         if kept is None:
             told = replace(so_far, share=index / len(steps))
@@ -144,5 +144,5 @@ def measured(
 
 
 def _name(model: Model, text: Calibration, cell: Cell, asked: str) -> str:
-    own = alone(text, cell[1], cell[0]).canonical
+    own = identity(alone(text, cell[1], cell[0]))
     return key(alone=model.sha256, recipe=own, asked=asked, dtype=str(exploring_dtype(model)))

@@ -11,6 +11,7 @@ from typing import Literal, TypeVar
 from torch import Tensor
 
 from reparam_core.apply import applying, single_threaded
+from reparam_core.data import identity
 from reparam_core.jobs.exploring import Point, asked_of, building, explored
 from reparam_core.jobs.stepping import stepping
 from reparam_core.measure.spectra import Spectrum, singular_values
@@ -114,7 +115,7 @@ def spectrum_after(
     # A step that looks at more than this matrix makes the whole recipe the setting's identity.
     alone = all(step.alone for rule in own.rules for step in rule.steps.values() if step)
     wanted = own if alone else Recipe.parse(recipe)
-    name = key(spectrum=model.sha256, role=role, recipe=wanted.canonical)
+    name = key(spectrum=model.sha256, role=role, recipe=identity(wanted))
     kept = store().tensors(name)
     if kept is None:
         work = applying(model, own) if alone else building(model, wanted)
