@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 
-import torch
 from torch import Tensor
 
 from reparam_core.data.sequences import Reader, Sequences, sequences
 from reparam_core.data.texts import fingerprint
-from reparam_core.errors import ReparamError
+from reparam_core.errors import ReparamError, quoted
 from reparam_core.recipes import Recipe
 
 RUN = 32  # tokens in a row that both must not hold
+SHORTEST = 8  # tokens of a row that is looked for as a whole: shorter ones are anybody's words
 DEFAULT = "mixture"
 
 
@@ -29,18 +29,34 @@ def identity(recipe: Recipe) -> str:
     return f"{recipe.canonical} {fingerprint(recipe.calibration.text)}" if recipe.reads else recipe.canonical
 
 
-def refuse_overlap(calibrated: Tensor, evaluated: Tensor) -> None:
-    """Raises ReparamError where 32 evaluated tokens in a row also stand in the calibration; sequences of ids each.
+def refuse_overlap(calibrated: Tensor, evaluated: Tensor, name: str) -> None:
+    """Raises ReparamError where 32 tokens in a row of the text of that name also stand in the calibration.
 
-    A text's sequences follow on each other, so a run may begin in one and end in the next.
+    Sequences of ids each, which follow on each other: a run may begin in one and end in the next.
     """
     seen = set(_runs(evaluated))
     if any(run in seen for run in _runs(calibrated)):
-        raise ReparamError(f"The calibration holds {RUN} tokens in a row that quality is measured on.",
-                           "Take another text for one of them, or another --calibration-offset.", topic="overlap")  # fmt: skip
+        raise _overlap(f"{RUN} tokens in a row", name)
 
 
-def _runs(ids: Tensor) -> Iterator[bytes]:
-    """Every run of 32 ids, as bytes."""
-    raw = ids.to(torch.int64).reshape(-1).numpy()
-    return (raw[start : start + RUN].tobytes() for start in range(len(raw) - RUN + 1))
+def refuse_rows(calibrated: Tensor, rows: Iterable[Sequence[int]], name: str) -> None:
+    """Raises ReparamError where the whole of a row of the table of that name also stands in the calibration."""
+    read = _characters(calibrated.reshape(-1).tolist())
+    if any(len(row) >= SHORTEST and _characters(row) in read for row in rows):
+        raise _overlap("a whole row", name)
+
+
+def _overlap(what: str, name: str) -> ReparamError:
+    return ReparamError(f"The calibration holds {what} that quality is measured on, of {quoted(name)}.",
+                        "Take another text for one of them, or another --calibration-offset.", topic="overlap")  # fmt: skip
+
+
+def _characters(ids: Sequence[int]) -> str:
+    """A character a token, since nothing is found as quickly as a string in another."""
+    return "".join(map(chr, ids))
+
+
+def _runs(ids: Tensor) -> Iterator[str]:
+    """Every run of 32 ids."""
+    read = _characters(ids.reshape(-1).tolist())
+    return (read[start : start + RUN] for start in range(len(read) - RUN + 1))

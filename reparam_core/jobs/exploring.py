@@ -15,14 +15,14 @@ from typing import Any
 import torch
 
 from reparam_core.apply import Applying, Setting, applying, base, check, reading_of
-from reparam_core.data import identity, is_labelled, refuse_overlap
+from reparam_core.data import identity, is_labelled
 from reparam_core.jobs.stepping import aside, stepping
 from reparam_core.measure.changes import Claim, bytes_by_kind, changes, claims
 from reparam_core.measure.evaluation import ANSWERS, DEFAULT_SOURCES, Evaluation, evaluation
 from reparam_core.measure.generation import said
 from reparam_core.measure.latency import bfloat16_gains, latency_steps
 from reparam_core.measure.outliers import outliers
-from reparam_core.measure.quality import Quality, paired_interval, quality_steps
+from reparam_core.measure.quality import Quality, paired_interval, quality_steps, refuse_calibrated
 from reparam_core.measure.tasks import task_steps, tasks_of
 from reparam_core.models import Model
 from reparam_core.recipes import Recipe
@@ -215,9 +215,8 @@ def _apart(model: Model, recipe: Recipe, asked: Sequence[Evaluation]) -> Applyin
     """The setting in steps. Raises ReparamError where the recipe is calibrated on what it would be measured on."""
     known = check(model, recipe).calibration  # before the model writes such a text for a minute
     read = known or (yield from reading_of(model, recipe))
-    if read is not None:
-        for one in asked:
-            refuse_overlap(read.ids, one.read)
+    for one in asked:
+        refuse_calibrated(model, read, one)
     return (yield from building(model, recipe))
 
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 
-from reparam_core.apply import applying, base
-from reparam_core.data import Sequences, identity, refuse_overlap
+from reparam_core.apply import applying, base, reading_of
+from reparam_core.data import Sequences, identity
 from reparam_core.gradients import answers_scored, with_gradients
 from reparam_core.jobs.exploring import asked_of, exploring_dtype
 from reparam_core.jobs.stepping import last_of, stepping
+from reparam_core.measure.quality import refuse_calibrated
 from reparam_core.measure.sensitivity import Behind, Part, alone, everywhere, positions, second_order
 from reparam_core.models import Model
 from reparam_core.parametrizations import Statistics
@@ -123,8 +124,9 @@ def measured(
     """
     estimates = yield from last_of(sensed(model, step, text), dict[Cell, Measured])
     asked = asked_of(model, source)
-    read = yield from stepping(_read_of(model, text), lambda _share, _what: dict[Cell, Measured]())
-    refuse_overlap(read.ids, asked.read)
+    for reads in (_read_of(model, text), reading_of(model, everywhere(text, step))):  # the estimates, and the cells
+        read = yield from stepping(reads, lambda _share, _what: dict[Cell, Measured]())
+        refuse_calibrated(model, read, asked)
     wanted = [cell for cell in estimates.cells if role in (None, cell[1])]
     cells = sorted(wanted, key=lambda cell: (cell[0] != step, -estimates.cells[cell]))
     names = {cell: _name(model, text, cell, asked.key) for cell in cells}

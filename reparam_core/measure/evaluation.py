@@ -58,13 +58,7 @@ class Evaluation:
     bytes: int | None = None  # of text that the scored tokens stand for
     notes: tuple[str, ...] = field(default=())
     tokens: Tensor | None = None  # of a running text, hidden ones included
-
-    @property
-    def read(self) -> Tensor:
-        """Every token that quality is measured on, one after the other."""
-        if self.tokens is not None:
-            return self.tokens.reshape(-1)
-        return torch.cat([probe.inputs["input_ids"].reshape(-1) for probe in self.probes])
+    rows: tuple[str, ...] = ()  # of a table, what is asked
 
     @property
     def labelled(self) -> bool:
@@ -153,7 +147,10 @@ def of_masked_tokens(model: Model, found: Sequences) -> Evaluation:
 
 def _of_table(found: Table, unit: str, probes: list[Probe], labels: Sequence[str] = ()) -> Evaluation:
     provenance = {"name": found.name, "sha256": found.sha256, "offset": 0, "sequences": len(found.rows), "length": None}
-    return Evaluation(found.name, unit, probes, provenance, "one answer a row", True, tuple(labels), found.majority)
+    rows = tuple(row.text for row in found.rows)
+    return Evaluation(
+        found.name, unit, probes, provenance, "one answer a row", True, tuple(labels), found.majority, rows=rows
+    )
 
 
 def class_numbers(model: Model) -> dict[str, int]:

@@ -13,11 +13,11 @@ import psutil
 import torch
 
 from reparam_core.apply import Progress, Setting, apply, base, cache_bytes, cached_roles, finished, reading_of
-from reparam_core.data import Sequences, is_labelled, refuse_overlap
+from reparam_core.data import Sequences, is_labelled
 from reparam_core.errors import ReparamError
 from reparam_core.measure.evaluation import ANSWERS, DEFAULT_SOURCES, RUNNING, Evaluation, default_source, evaluation
 from reparam_core.measure.latency import latency as timed
-from reparam_core.measure.quality import Quality, quality
+from reparam_core.measure.quality import Quality, quality, refuse_calibrated
 from reparam_core.measure.tasks import task_report, tasks, tasks_of
 from reparam_core.models import Model
 from reparam_core.parametrizations import Codebook, Quantized
@@ -71,8 +71,7 @@ def measured(
     parsed = Recipe.parse(recipe)
     asked = _asked(model, text, sequences, length, offset)
     read = calibration or finished(reading_of(model, parsed), progress)
-    if read is not None and asked is not None:
-        refuse_overlap(read.ids, asked.read)
+    _refuse_calibrated(model, read, asked, with_tasks)
     origin = read.provenance() if read is not None else None
     name = key(
         model=model.sha256, recipe=parsed.canonical, asked=asked and asked.key, dtype=dtype, latency=latency,
@@ -127,6 +126,15 @@ def _asked(model: Model, text: str | None, count: int, length: int, offset: int)
     source = text or default_source(model)
     rows = tasks_of(model).get(source, ANSWERS)
     return evaluation(model, source, rows if is_labelled(source) else count, length, offset)
+
+
+def _refuse_calibrated(model: Model, read: Sequences | None, asked: Evaluation | None, with_tasks: bool) -> None:
+    """Before a setting is made, which may take long. Raises ReparamError where it would be calibrated on what is asked."""
+    if read is None:
+        return
+    wanted = tasks_of(model) if with_tasks and not (asked and asked.labelled) else {}
+    for one in filter(None, [asked, *(evaluation(model, name, count) for name, count in wanted.items())]):
+        refuse_calibrated(model, read, one)
 
 
 def _tasks(setting: Setting, found: Quality | None) -> dict[str, dict[str, Any]]:

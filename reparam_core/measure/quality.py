@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 import threading
 import time
@@ -15,8 +16,9 @@ import torch
 from torch import Tensor, nn
 
 from reparam_core.apply import Setting, base
-from reparam_core.data import IGNORED
+from reparam_core.data import IGNORED, Sequences, refuse_overlap, refuse_rows
 from reparam_core.measure.evaluation import Evaluation, Probe
+from reparam_core.models import Model
 from reparam_core.models.model import logits_of
 from reparam_core.store import key, store
 
@@ -246,10 +248,31 @@ def _scored_base(setting: Setting, asked: Evaluation, index: int, keep: bool) ->
 
 
 _base_scores = BaseScores()
+_apart: set[str] = set()  # the calibrations and evaluations that are known to share nothing
+
+
+def refuse_calibrated(model: Model, read: Sequences | None, asked: Evaluation) -> None:
+    """Raises ReparamError where what is asked stands in what was read as calibration text.
+
+    `quality_steps` asks, whoever measures; who has much to do before asks first.
+    """
+    if read is None:
+        return
+    ids = hashlib.sha256(read.ids.numpy().tobytes()).hexdigest()
+    name = key(model=model.sha256, calibration=ids, asked=asked.key)
+    if name not in _apart:
+        if asked.tokens is not None:
+            refuse_overlap(read.ids, asked.tokens, asked.name)
+        refuse_rows(read.ids, map(model.encode, asked.rows), asked.name)
+        _apart.add(name)
 
 
 def quality_steps(setting: Setting, asked: Evaluation, kl_probes: int = KL_PROBES) -> Iterator[Quality]:
-    """One Quality a probe, each over all the probes so far."""
+    """One Quality a probe, each over all the probes so far.
+
+    Raises ReparamError where the setting was calibrated on what is asked.
+    """
+    refuse_calibrated(setting.model, setting.calibration, asked)
     own: list[Scores] = []
     theirs: list[Scores] = []
     apart = torch.empty(0)

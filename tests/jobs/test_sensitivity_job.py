@@ -1,8 +1,11 @@
 """What the sensitivity page asks for: estimates, then measured cells, kept, and given up when nobody wants them."""
 
+from pathlib import Path
+
 import pytest
 
-from reparam_core import apply
+from reparam_core import ReparamError, apply
+from reparam_core.data import text
 from reparam_core.jobs import Measured, Sensed, exploring, measured, sensed
 from reparam_core.jobs import sensitivity as jobs
 from reparam_core.measure.quality import quality
@@ -64,6 +67,17 @@ def test_one_matrix_alone_is_measured_at_every_position(model: Model) -> None:
     assert {role for _, role in found} == {"layers.1.mlp.down"}
     assert {step for step, _ in found} == set(positions(STEP))
     assert next(iter(found))[0] == STEP
+
+
+def test_cells_are_not_measured_on_what_they_are_calibrated_on(model: Model, tmp_path: Path) -> None:
+    """Nor where only what the estimates leave out holds it: they read fewer sequences."""
+    mine = tmp_path / "mine.txt"
+    mine.write_text(text("moby-dick").content[:4000] + text("addresses").content[:1000], encoding="utf-8")
+    long = Calibration(text=str(mine), sequences=100, length=32)
+    wanda = Step.parse("sparsity", {"method": "wanda", "fraction": 0.5})
+    with pytest.raises(ReparamError, match="32 tokens in a row"):
+        list(measured(model, wanda, long, "addresses", "layers.1.mlp.down"))
+    assert next(measured(model, STEP, long, "addresses", "layers.1.mlp.down")) is not None
 
 
 def test_every_axis_is_estimated(model: Model) -> None:

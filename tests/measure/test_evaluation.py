@@ -43,7 +43,8 @@ def test_every_position_but_the_first_is_scored(decoder: Model) -> None:
     for probe in found.probes:
         assert torch.equal(probe.targets, probe.inputs["input_ids"][:, 1:])
     expected = decoder.encode(text("moby-dick").content[:2000])[7:157]
-    assert found.read.tolist() == expected
+    assert found.tokens is not None
+    assert found.tokens.reshape(-1).tolist() == expected
 
 
 def test_hidden_positions_are_the_same_ones_however_much_is_asked(encoder: Model) -> None:
@@ -59,7 +60,8 @@ def test_fifteen_per_cent_are_hidden_and_nothing_else_is_changed(encoder: Model)
     found = evaluation(encoder, "reviews", 8, 512)
     hidden = torch.cat([probe.targets != IGNORED for probe in found.probes])
     seen = torch.cat([probe.inputs["input_ids"] for probe in found.probes])
-    true = found.read.view(8, 512)
+    true = found.tokens
+    assert true is not None
     assert float(hidden.double().mean()) == pytest.approx(0.15, abs=0.015)
     assert (seen[hidden] == encoder.tokenizer.mask_token_id).all()
     assert torch.equal(seen[~hidden], true[~hidden])

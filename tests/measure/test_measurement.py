@@ -129,6 +129,27 @@ def test_calibration_that_holds_what_is_hidden_from_an_encoder_is_refused() -> N
     assert asked.ids[0, 15:49].tolist() == read.ids[0].tolist()
 
 
+@pytest.mark.parametrize(
+    "asked", [{"text": "movie-reviews"}, {"text": "addresses", "with_tasks": True}], ids=["asked", "task"]
+)
+def test_calibration_that_holds_rows_of_a_table_is_refused(decoder: Model, asked: dict[str, Any]) -> None:
+    """Its sentences stand in the reviews, most with neighbours of their own."""
+    read = calibration(decoder, "reviews", 16, 64)
+    told = pytest.raises(ReparamError, match="that quality is measured on, of 'movie-reviews'")
+    with told:
+        measured(decoder, "wanda:0.5", sequences=1, length=64, calibration=read, **(QUICK | asked))
+    setting = apply(decoder, "wanda:0.5", calibration=read)
+    with told:
+        measure(setting, sequences=1, length=64, **(QUICK | asked))
+    assert measured(decoder, "wanda:0.5", sequences=1, length=64, calibration=read, **QUICK)["perplexity"] > 1
+
+
+def test_a_setting_is_not_measured_on_what_it_was_calibrated_on(decoder: Model) -> None:
+    setting = apply(decoder, "wanda:0.5", calibration=calibration(decoder, "moby-dick", 2, 64))
+    with pytest.raises(ReparamError, match=r"32 tokens in a row .* of 'moby-dick'"):
+        measure(setting, text="moby-dick", sequences=1, length=64, **QUICK)
+
+
 def test_calibration_of_another_text_is_reported(decoder: Model) -> None:
     read = calibration(decoder, "moby-dick", 2, 64, 5)
     found = measured(decoder, "base", sequences=1, length=64, calibration=read, **QUICK)
