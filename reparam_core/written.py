@@ -14,6 +14,7 @@ from reparam_core.models import Model
 from reparam_core.store import key, store
 
 WRITTEN = "written"  # the name that a recipe has for it
+TITLE, WORDS = "Written by the model", "what the model writes"  # as a menu shows it, and in a sentence
 CERTAIN = 4  # likeliest tokens behind the first, before chance has its say: LLM-QAT's three to five
 TOGETHER = 32  # sequences that are written side by side
 Reading = Generator[tuple[float, str], None, Sequences]

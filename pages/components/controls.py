@@ -38,10 +38,11 @@ from pages.components.rewriting import pick_rewrite
 from pages.components.words import setting_words, source_titles
 from reparam_core import ReparamError
 from reparam_core.apply import check, suited
-from reparam_core.data import fitting, is_labelled, keep_own, own_sources
+from reparam_core.data import ENTRIES as TEXTS
+from reparam_core.data import fitting, keep_own, own_sources
 from reparam_core.jobs import Ticket, fetched, loader
 from reparam_core.jobs.exploring import LENGTH
-from reparam_core.measure.evaluation import evaluation
+from reparam_core.measure.evaluation import DEFAULT_SOURCES, evaluation
 from reparam_core.measure.spectra import break_even
 from reparam_core.measure.tasks import tasks_of
 from reparam_core.methods.base import Method
@@ -51,12 +52,6 @@ from reparam_core.recipes import Recipe, Rule
 from reparam_core.registry import methods
 from reparam_core.store import store_warning
 
-SOURCES = {
-    "causal": ("addresses", "moby-dick", "reviews", "movie-reviews", "last-words", "state-capitals"),
-    "masked": ("reviews", "addresses"),  # the embedded encoder was pretrained on the novel
-    "classification": ("movie-reviews",),
-    "seq2seq": ("dates",),
-}
 SUFFIXES = {"causal": (".txt", ".csv"), "masked": (".txt",), "classification": (".csv",), "seq2seq": (".csv",)}
 OTHER = "another …"
 MORE = ":material/more_horiz:"  # as the label it has no chevron: where drawing is slow, a click on one shuts what it opened
@@ -121,10 +116,15 @@ def _progress(name: str, needed: Fit, since: float) -> None:
     st.progress(share, f"Fetching and converting {name}, about {needed.seconds:.0f} s in all, once")
 
 
+def shipped_sources(model: Model) -> list[str]:
+    """The texts and tables that a model of this objective is scored on, what is usual first."""
+    texts = [name for name, one in TEXTS.items() if model.objective in one.scores]
+    return sorted([*texts, *tasks_of(model)], key=lambda one: one != DEFAULT_SOURCES.get(model.objective))
+
+
 def pick_sources(model: Model) -> list[str]:
     """What quality is measured on: a text or table, and a second beside it."""
-    suited = tasks_of(model)
-    known = [one for one in SOURCES.get(model.objective, ()) if one in suited or not is_labelled(one)]
+    known = shipped_sources(model)
     own = [path for suffix in SUFFIXES.get(model.objective, ()) for path in own_sources(suffix)]
     every, kind = [*known, *own], model.objective
     if not every:

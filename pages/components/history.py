@@ -9,6 +9,7 @@ from typing import Any
 import streamlit as st
 
 from pages.components.places import place_of
+from reparam_core.data import ENTRIES as TEXTS
 from reparam_core.data import own_sources
 from reparam_core.methods.base import Method
 from reparam_core.recipes import Cache, Calibration, Recipe, Step
@@ -28,7 +29,7 @@ SAME = "same"  # the setting is not spread over the matrices
 SPLITS = {axis: {SAME: "the same for each", **{name: f"by {name}: {one.summary}" for name, one in splits(axis).items()}}
           for axis in AXES}  # fmt: skip
 SPOKEN = RANK_UNITS | PATTERNS | STATISTICS  # what menus show in the place of a value
-CALIBRATED_ON = ("mixture", "addresses-train", "dates-train")  # shipped texts of which nothing is scored
+CALIBRATED_ON = [name for name, one in TEXTS.items() if not one.scores]
 READ: dict[str, tuple[int, ...]] = {"sequences": (16, 32, 64, 128), "length": (128, 256, 512, 1024)}
 CALIBRATION = "calibration_"  # how the keys of its controls begin
 UNTOUCHED = {"rank": 100, "sparsity": 0, "bits": 16, "cache": 16}

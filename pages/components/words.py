@@ -11,48 +11,25 @@ from typing import Any
 from pages.components.baseline import Baseline
 from pages.components.places import where_words
 from reparam_core.data import ENTRIES as TEXTS
-from reparam_core.data import own_title
+from reparam_core.data import TABLES, own_title
 from reparam_core.figures.theme import powered
 from reparam_core.jobs import Point
 from reparam_core.methods.rewriting import Transform
 from reparam_core.recipes import Calibration, Recipe, Step
-from reparam_core.written import WRITTEN
+from reparam_core.written import TITLE, WORDS, WRITTEN
 
 HINT = "Move a slider: 4 bits cost little, 2 bits much"
 USUAL = Calibration()
-SOURCE_WORDS = {
-    "addresses": "the addresses",
-    "moby-dick": "the novel",
-    "reviews": "the reviews",
-    "movie-reviews": "film reviews",
-    "last-words": "last words",
-    "state-capitals": "state capitals",
-    "dates": "written dates",
-    "mixture": "the mixture",
-    "addresses-train": "training addresses",
-    "dates-train": "training dates",
-    WRITTEN: "what the model writes",
-}
-
-
 MEASURES = {"token": "next-token accuracy", "masked token": "masked-word accuracy", "sentence": "accuracy",
             "answer": "exact match", "choice": "right choices"}  # fmt: skip
-SOURCE_TITLES = {  # in a menu, where the titles of tables, which are questions, are too long
-    "movie-reviews": "Good or bad reviews",
-    "last-words": "Last words",
-    "state-capitals": "State capitals",
-    "dates": "Written dates",
-    "addresses-train": "Training addresses",
-    "dates-train": "Training dates",
-    WRITTEN: "Written by the model",
-    "mixture": "A mixture of texts",
-}
 
 
 def source_words(source: str) -> str:
     """`the novel`; one's own text by its first words, or by its file's name."""
-    own = own_title(source)
-    return f"“{own}”" if own else SOURCE_WORDS.get(source, source.rpartition("/")[2])
+    if own := own_title(source):
+        return f"“{own}”"
+    known = TEXTS.get(source) or TABLES.get(source)
+    return known.words if known else WORDS if source == WRITTEN else source.rpartition("/")[2]
 
 
 def source_titles(sources: Sequence[str]) -> dict[str, str]:
@@ -63,8 +40,11 @@ def source_titles(sources: Sequence[str]) -> dict[str, str]:
 
 
 def _source_title(source: str) -> str:
-    known = TEXTS.get(source)
-    return own_title(source) or SOURCE_TITLES.get(source) or (known.title if known else Path(source).name)
+    """A table's own title is a question, which is too long here."""
+    if source in TABLES:
+        return TABLES[source].short
+    known = TEXTS[source].title if source in TEXTS else TITLE if source == WRITTEN else None
+    return own_title(source) or known or Path(source).name
 
 
 def recipe_words(recipe: str) -> str:

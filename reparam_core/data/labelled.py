@@ -73,9 +73,12 @@ class Table:
 
 @dataclass(frozen=True)
 class Entry:
-    """A shipped table: what it asks, and how it is read."""
+    """A shipped table: what it asks, what is told of it, and how it is read."""
 
     title: str
+    short: str  # as a menu shows it, where a question is too long
+    words: str  # what a sentence calls it
+    domains: frozenset[str]  # what kinds of text it is
     read: Callable[[], tuple[Row, ...]]
 
 
@@ -129,11 +132,13 @@ def _last_words() -> tuple[Row, ...]:
 
 
 TABLES = {
-    "movie-reviews": Entry("Is the review good or bad?", _reviews),
-    "last-words": Entry("Which word comes last?", _last_words),
-    "state-capitals": Entry("Which is its capital?", _state_capitals),
-    "dates": Entry("Which date is meant?", _dates),
-}
+    "movie-reviews": Entry("Is the review good or bad?", "Good or bad reviews", "film reviews", frozenset({"reviews"}),
+                           _reviews),
+    "last-words": Entry("Which word comes last?", "Last words", "last words", frozenset({"addresses"}), _last_words),
+    "state-capitals": Entry("Which is its capital?", "State capitals", "state capitals", frozenset({"capitals"}),
+                            _state_capitals),
+    "dates": Entry("Which date is meant?", "Written dates", "written dates", frozenset({"dates"}), _dates),
+}  # fmt: skip
 
 
 @cache

@@ -34,10 +34,13 @@ class Text:
 
 @dataclass(frozen=True)
 class Entry:
-    """A shipped text; what its title does not call training was held out of it."""
+    """A shipped text, with what is told of it; what is scored was held out of all training."""
 
     title: str  # as a menu shows it
+    words: str  # what a sentence calls it
+    domains: frozenset[str]  # what kinds of text it is: those that are fitted to one carry over within it
     read: Callable[[], str]
+    scores: tuple[str, ...] = ()  # models of these objectives; none where it is for calibration
 
 
 def _addresses(split: str) -> str:
@@ -95,13 +98,16 @@ def _dates() -> str:
 
 
 ENTRIES = {
-    "addresses": Entry("Presidential addresses", lambda: _addresses("held_out")),
-    "moby-dick": Entry("Moby Dick, a novel", _novel),
-    "reviews": Entry("Film reviews", _reviews),
-    "mixture": Entry("A mixture for calibration", _mixture),
-    "addresses-train": Entry("Addresses of the training split", lambda: _addresses("train")),
-    "dates-train": Entry("Written dates of the training split", _dates),
-}
+    "addresses": Entry("Presidential addresses", "the addresses", frozenset({"addresses"}), lambda: _addresses("held_out"),
+                       ("causal", "masked")),
+    "moby-dick": Entry("Moby Dick, a novel", "the novel", frozenset({"novel"}), _novel,
+                       ("causal",)),  # the embedded encoder was pretrained on it
+    "reviews": Entry("Film reviews", "the reviews", frozenset({"reviews"}), _reviews, ("causal", "masked")),
+    "mixture": Entry("A mixture of texts", "the mixture", frozenset({"addresses", "reviews"}), _mixture),
+    "addresses-train": Entry("Training addresses", "training addresses", frozenset({"addresses"}),
+                             lambda: _addresses("train")),
+    "dates-train": Entry("Training dates", "training dates", frozenset({"dates"}), _dates),
+}  # fmt: skip
 
 
 @cache

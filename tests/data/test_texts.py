@@ -5,8 +5,11 @@ from pathlib import Path
 
 import pytest
 
-from reparam_core.data import ENTRIES, text
+from reparam_core.data import ENTRIES, TABLES, text
 from reparam_core.errors import ReparamError
+from reparam_core.measure.evaluation import DEFAULT_SOURCES, RUNNING
+from reparam_core.measure.tasks import TASKS
+from reparam_core.recipes import Calibration
 
 
 @pytest.mark.parametrize("name", ENTRIES)
@@ -16,6 +19,23 @@ def test_every_shipped_text_is_there_and_the_same_each_time(name: str) -> None:
     assert text(name).sha256 == found.sha256
     assert "\ufffd" not in found.content
     assert ENTRIES[name].title
+
+
+def test_menus_and_sentences_have_what_they_need_of_every_text_and_table() -> None:
+    titles = [one.title for one in ENTRIES.values()] + [one.short for one in TABLES.values()]
+    words = [one.words for one in (*ENTRIES.values(), *TABLES.values())]
+    assert all(3 < len(one) < 30 and one[0].isupper() for one in titles)
+    assert all(3 < len(one) < 25 and one[0].islower() for one in words)
+    assert len({*titles}) == len(titles)
+    assert len({*words}) == len(words)
+    assert all(one.domains for one in (*ENTRIES.values(), *TABLES.values()))
+    assert all(set(one.scores) <= set(RUNNING) for one in ENTRIES.values())
+
+
+def test_what_is_usual_is_offered() -> None:
+    for objective, source in DEFAULT_SOURCES.items():
+        assert source in TASKS.get(objective, {}) or objective in ENTRIES[source].scores
+    assert not ENTRIES[Calibration().text].scores, "nothing is scored on what is usually calibrated on"
 
 
 def sentences(name: str) -> set[str]:

@@ -89,7 +89,7 @@ def test_a_method_of_one_width_has_no_slider(opened: Open) -> None:
 
 
 def test_a_model_without_a_head_is_estimated_only(opened: Open, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(controls.SOURCES, "classification", ())
+    monkeypatch.setattr(controls, "shipped_sources", lambda _model: [])
     page = opened("sensitivity", model="embedded-encoder")
     assert not page.exception
     assert "This model has no head to score: its estimates are all there is." in told(page)
