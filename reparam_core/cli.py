@@ -80,15 +80,19 @@ class Calibrating:
     sequences: int
     length: int
     offset: int
+    sentences: float
 
     def read(self, loaded: Any) -> Any:
         """The sequences, where a text was named; else the recipe's own calibration counts."""
         from reparam_core.apply import finished
         from reparam_core.written import reading
 
+        if self.sentences and not self.name:
+            raise ReparamError("--calibration-sentences mixes a named text.", "Name it with --calibration.")
         if not self.name:
             return None
-        return finished(reading(loaded, self.name, self.sequences, self.length, self.offset), Told())
+        asked = reading(loaded, self.name, self.sequences, self.length, self.offset, self.sentences)
+        return finished(asked, Told())
 
 
 def _options(
@@ -97,8 +101,12 @@ def _options(
     calibration_sequences: Annotated[int, typer.Option(min=1)] = 64,
     calibration_length: Annotated[int, typer.Option(min=2)] = 512,
     calibration_offset: Annotated[int, typer.Option(min=0)] = 0,
+    calibration_sentences: Annotated[float, typer.Option(help="The share of the sequences that are of shipped sentences, "
+                                     "as 0.75, and not of that text.")] = 0.0,
 ) -> Calibrating:  # fmt: skip
-    return Calibrating(calibration, calibration_sequences, calibration_length, calibration_offset)
+    return Calibrating(
+        calibration, calibration_sequences, calibration_length, calibration_offset, calibration_sentences
+    )
 
 
 def calibrated(command: Callable[..., None]) -> Callable[..., None]:

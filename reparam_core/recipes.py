@@ -196,6 +196,12 @@ class Calibration(BaseModel):
     sequences: Annotated[int, Field(ge=1)] = 64
     length: Annotated[int, Field(ge=2)] = 512
     offset: Annotated[int, Field(ge=0)] = 0
+    sentences: Annotated[float, Field(ge=0, lt=1)] = 0.0  # share of the sequences that are of the shipped sentences
+
+    def short(self) -> str:
+        """`64 × 512 of addresses-train, 75 % sentences`."""
+        mixed = f", {100 * self.sentences:g} % sentences" if self.sentences else ""
+        return f"{self.sequences} × {self.length} of {self.text}{mixed}"
 
 
 class Cache(BaseModel):
@@ -264,7 +270,7 @@ class Recipe(BaseModel):
         kept = (f" + {self.cache.short()}" if self.cache else "") + (f" in {self.storage}" if self.storage else "")
         first = " + ".join(one.short() for one in self.transform)
         own = self.as_json().get("calibration")
-        read = f" on {self.calibration.sequences} × {self.calibration.length} of {self.calibration.text}" if own else ""
+        read = f" on {self.calibration.short()}" if own else ""
         if not any(step for rule in self.rules for step in rule.steps.values()):
             return (f"{first}{kept}{read}" if first else kept.removeprefix(" + ")) or "base"
         told = []

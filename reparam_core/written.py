@@ -8,7 +8,7 @@ from collections.abc import Generator
 import torch
 from torch import Tensor
 
-from reparam_core.data import Sequences, calibration, fitting
+from reparam_core.data import Sequences, calibration, fitting, own_count, with_sentences
 from reparam_core.errors import ReparamError
 from reparam_core.models import Model
 from reparam_core.store import key, store
@@ -20,7 +20,7 @@ TOGETHER = 32  # sequences that are written side by side
 Reading = Generator[tuple[float, str], None, Sequences]
 
 
-def reading(model: Model, name: str, count: int, length: int, offset: int = 0) -> Reading:
+def reading(model: Model, name: str, count: int, length: int, offset: int = 0, sentences: float = 0.0) -> Reading:
     """The sequences of a text, or what the model itself writes: yields how much is done, and what.
 
     Each begins with a token drawn from the whole vocabulary, goes on with the likeliest few and then as the model draws
@@ -28,22 +28,22 @@ def reading(model: Model, name: str, count: int, length: int, offset: int = 0) -
     for a model that writes no text.
     """
     if name != WRITTEN:
-        return calibration(model, name, count, length, offset)
-    found = written_before(model, count, length, offset)
+        return calibration(model, name, count, length, offset, sentences)
+    found = written_before(model, count, length, offset, sentences)
     if found is None:
-        length = fitting(model, length)
-        ids = yield from _write(model, count, length, offset)
-        store().save_tensors(_name(model, count, length, offset), {"ids": ids})
-        found = _sequences(ids, offset)
+        length, own = fitting(model, length), own_count(count, sentences)
+        ids = yield from _write(model, own, length, offset)
+        store().save_tensors(_name(model, own, length, offset), {"ids": ids})
+        found = with_sentences(model, _sequences(ids, offset), count, sentences)
     return found
 
 
-def written_before(model: Model, count: int, length: int, offset: int = 0) -> Sequences | None:
+def written_before(model: Model, count: int, length: int, offset: int = 0, sentences: float = 0.0) -> Sequences | None:
     """What the model wrote when it was asked the same before."""
     if model.objective != "causal":
         raise ReparamError(f"{model.name} writes no text of its own.", "Calibrate it on a text.")
-    found = store().tensors(_name(model, count, fitting(model, length), offset))
-    return _sequences(found["ids"], offset) if found else None
+    found = store().tensors(_name(model, own_count(count, sentences), fitting(model, length), offset))
+    return with_sentences(model, _sequences(found["ids"], offset), count, sentences) if found else None
 
 
 def _name(model: Model, count: int, length: int, seed: int) -> str:

@@ -243,3 +243,25 @@ def test_attention_of_all_three_kinds(answer: Answer) -> None:
         maps = np.array(one["maps"])
         assert maps.shape[2:] == (len(one["queries"]), len(one["keys"]))
         assert maps.sum(-1) == pytest.approx(np.ones(maps.shape[:3]), abs=1e-4)
+
+
+def test_a_calibration_is_mixed_with_sentences(
+    answer: Answer, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = ("measure", "--model", DECODER, "--recipe", "wanda:0.5", "--sequences", "1", "--length", "64", "--no-latency",
+             "--no-tasks", "--calibration-sequences", "8", "--calibration-length", "64")  # fmt: skip
+    plain, mixed = (
+        answer(*asked, "--calibration", "addresses-train", "--calibration-sentences", share) for share in ("0", "0.75")
+    )
+    assert "sentences" not in plain["calibration"]
+    assert (mixed["calibration"]["sentences"], mixed["calibration"]["sequences"]) == (0.75, 8)
+    assert mixed["nll"] != plain["nll"]
+    own = {"rules": [{"sparsity": {"method": "wanda", "fraction": 0.5}}],
+           "calibration": {"text": "addresses-train", "sequences": 8, "length": 64, "sentences": 0.75}}  # fmt: skip
+    asked = ("measure", "--model", DECODER, "--sequences", "1", "--length", "64", "--no-latency", "--no-tasks")
+    assert answer(*asked, "--recipe", json.dumps(own))["nll"] == mixed["nll"]
+    for wrong in (("--calibration-sentences", "0.5"), ("--calibration", "mixture", "--calibration-sentences", "1")):
+        monkeypatch.setattr("sys.argv", ["reparam_core", *asked, *wrong])
+        with pytest.raises(SystemExit, match="2"):
+            cli.main()
+        assert "Error: " in capsys.readouterr().err

@@ -105,6 +105,16 @@ def test_only_what_is_calibrated_reads_the_inputs(text: str, reads: bool) -> Non
     assert Recipe.parse(text).reads == reads
 
 
+def test_sentences_are_told_where_some_are_read() -> None:
+    read = Recipe.parse("wanda:0.5").as_json()
+    mixed = Recipe.parse(read | {"calibration": {"text": "addresses-train", "sentences": 0.75}})
+    assert mixed.as_json()["calibration"] == {"text": "addresses-train", "sentences": 0.75}
+    assert mixed.short() == "wanda:0.5 on 64 × 512 of addresses-train, 75 % sentences"
+    assert Recipe.parse(read | {"calibration": {"sentences": 0}}).canonical == Recipe.parse(read).canonical
+    with pytest.raises(ReparamError, match=r"calibration\.sentences: input should be less than 1"):
+        Recipe.parse(read | {"calibration": {"sentences": 1}})
+
+
 def test_a_calibration_counts_where_it_is_read() -> None:
     read, unread = ({"rules": [{"sparsity": {"method": name, "fraction": 0.5}}]} for name in ("wanda", "magnitude"))
     own = {"calibration": {"sequences": 8, "length": 64}}

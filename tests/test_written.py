@@ -67,3 +67,13 @@ def test_an_encoder_writes_nothing(ask: Callable[[Model], object], tmp_path: Pat
     encoder = load(str(saved(tmp_path, "bert") / "bert"))
     with pytest.raises(ReparamError, match="writes no text of its own"):
         ask(encoder)
+
+
+def test_it_is_mixed_with_sentences_where_that_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = load("embedded-decoder")
+    alone = finished(reading(model, "written", 3, 9))
+    monkeypatch.setattr("reparam_core.written._write", lambda *_: pytest.fail("written again"))
+    mixed = finished(reading(model, "written", 6, 9, 0, 0.5))
+    assert torch.equal(mixed.ids[::2], alone.ids)
+    assert mixed.provenance()["sentences"] == 0.5
+    assert not set(map(tuple, mixed.ids[1::2].tolist())) & set(map(tuple, alone.ids.tolist()))

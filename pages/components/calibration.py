@@ -9,9 +9,9 @@ import streamlit as st
 
 from pages.components.history import CALIBRATION, KEPT, READ, calibration_texts
 from pages.components.more import fit_to
-from pages.components.words import source_titles, source_words
+from pages.components.words import read_words, source_titles
 from reparam_core.data import ENTRIES as TEXTS
-from reparam_core.data import TABLES, calibration, fingerprint, fitting
+from reparam_core.data import SENTENCES, TABLES, calibration, fingerprint, fitting
 from reparam_core.errors import ReparamError
 from reparam_core.models import Model
 from reparam_core.recipes import Calibration, Recipe
@@ -26,6 +26,10 @@ HELP = ("Methods that look at data measure a matrix's inputs on this text. What 
         "can also write its own, once: at a token a time that takes longer than reading.")  # fmt: skip
 # What kinds of text the shipped ones are; of one's own nothing is known.
 DOMAINS = {name: one.domains for name, one in TEXTS.items()} | {name: one.domains for name, one in TABLES.items()}
+LABELS = {"sentences": "Mixed with sentences"}
+TIPS = {"sequences": "How many are read: more take longer and are less by chance.", "length": "Of each, in tokens.",
+        "sentences": "A share of the sequences is then of reviews, tweets and editorials, and not of this text: better where "
+                     "another kind of text is scored, a little worse on its own kind."}  # fmt: skip
 _amounts: dict[tuple[str, Calibration, str], tuple[int, int]] = {}
 
 
@@ -37,18 +41,24 @@ def pick_calibration(model: Model) -> dict[str, Any]:
     with st.sidebar:
         text = st.selectbox("Calibrated on", texts, key=f"{CALIBRATION}text", format_func=titles.__getitem__, help=HELP,
                             **KEPT)  # fmt: skip
-        columns = st.columns(2)
-        amount = {name: _amount(column, name) for column, name in zip(columns, READ, strict=True)}
+        places = [*st.columns(2), st]
+        amount = {name: _amount(place, name) for place, name in zip(places, READ, strict=True)}
         picked = {"text": text, **amount}
         _fewer(model, Calibration(**picked))
     return picked
 
 
-def _amount(column: Any, name: str) -> int:
-    """How many sequences, or their length."""
-    tip = {"sequences": "How many are read: more take longer and are less by chance.", "length": "Of each, in tokens."}
+def _amount(place: Any, name: str) -> float:
+    """How many sequences, their length, or which share of them is of sentences."""
     usual = READ[name].index(getattr(USUAL, name))
-    return int(column.selectbox(name.capitalize(), READ[name], usual, key=CALIBRATION + name, help=tip[name], **KEPT))
+    found: float = place.selectbox(LABELS.get(name, name.capitalize()), READ[name], usual, key=CALIBRATION + name,
+                                   format_func=share_words if name == "sentences" else str, help=TIPS[name], **KEPT)  # fmt: skip
+    return found
+
+
+def share_words(share: float) -> str:
+    """`75 %`."""
+    return f"{100 * share:g} %" if share else "none"
 
 
 def _fewer(model: Model, asked: Calibration) -> None:
@@ -65,18 +75,21 @@ def amount_of(model: Model, asked: Calibration) -> tuple[int, int]:
     name = (model.sha256, asked, fingerprint(asked.text))
     if name not in _amounts:
         try:
-            ids = calibration(model, asked.text, asked.sequences, asked.length, asked.offset).ids
+            ids = calibration(model, asked.text, asked.sequences, asked.length, asked.offset, asked.sentences).ids
         except ReparamError:
             return asked.sequences, asked.length
         _amounts[name] = (ids.shape[0], ids.shape[1])
     return _amounts[name]
 
 
-def in_domain(text: str, source: str) -> bool | None:
+def in_domain(read: Calibration, source: str) -> bool | None:
     """Is what is scored of the domain of what was calibrated on? None where that is not known."""
-    if text not in DOMAINS or source not in DOMAINS:
+    texts = [read.text, *([SENTENCES] if read.sentences else [])]
+    if source not in DOMAINS:
         return None
-    return bool(DOMAINS[text] & DOMAINS[source])
+    if any(DOMAINS[source] & DOMAINS.get(one, frozenset()) for one in texts):
+        return True
+    return None if read.text not in DOMAINS else False
 
 
 def calibration_note(model: Model, recipe: str, sources: Sequence[str] = ()) -> str:
@@ -85,9 +98,8 @@ def calibration_note(model: Model, recipe: str, sources: Sequence[str] = ()) -> 
     if not parsed.reads:
         return ""
     count, length = amount_of(model, parsed.calibration)
-    text = parsed.calibration.text
     domains = {"in domain": True, "out of it": False}
     told = [f"{words}: {' and '.join(found)}" for words, whether in domains.items()
-            if (found := [one for one in sources if in_domain(text, one) is whether])]  # fmt: skip
+            if (found := [one for one in sources if in_domain(parsed.calibration, one) is whether])]  # fmt: skip
     domain = f" ({'; '.join(told)})" if told else ""
-    return f"calibrated on {count} × {length} tokens of {source_words(text)}{domain}"
+    return f"calibrated on {count} × {length} tokens of {read_words(parsed.calibration)}{domain}"

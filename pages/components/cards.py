@@ -10,7 +10,17 @@ import streamlit as st
 
 from pages.components.baseline import Baseline
 from pages.components.calibration import in_domain
-from pages.components.words import MEASURES, alike, count, faster_words, number, signed, source_words, untouched
+from pages.components.words import (
+    MEASURES,
+    alike,
+    count,
+    faster_words,
+    number,
+    read_words,
+    signed,
+    source_words,
+    untouched,
+)
 from reparam_core.data import LEAST_ROWS
 from reparam_core.jobs import Details, Point
 from reparam_core.jobs.exploring import KL_SEQUENCES
@@ -117,7 +127,7 @@ def _transfer(points: list[Point]) -> tuple[str, str] | None:
     """How much more a calibrated setting costs outside of what it was calibrated on; where just one of two texts is that."""
     recipe = Recipe.parse(points[0].recipe)
     texts = [one for one in points if not one.labelled]
-    domains = {in_domain(recipe.calibration.text, one.source): one for one in texts}
+    domains = {in_domain(recipe.calibration, one.source): one for one in texts}
     if not recipe.reads or len(texts) != 2 or set(domains) != {True, False}:
         return None
     outside, inside = domains[False], domains[True]
@@ -126,7 +136,7 @@ def _transfer(points: list[Point]) -> tuple[str, str] | None:
     between = f", 95 % interval {signed(gap.interval[0])} to {signed(gap.interval[1])}" if gap.interval else ""
     tip = (f" The transfer gap is the loss in nats that the setting adds to the base's on {source_words(outside.source)}, "
            f"less what it adds on {source_words(inside.source)}, whose kind of text "
-           f"{source_words(recipe.calibration.text)} holds: what was fitted to one text does not carry over whole{between}.")  # fmt: skip
+           f"{read_words(recipe.calibration)} holds: what was fitted to one text does not carry over whole{between}.")  # fmt: skip
     if gap.interval and gap.interval[0] <= 0 <= gap.interval[1]:
         return f"no significant transfer gap: {names}", tip
     return f"transfer gap {signed(gap.value)} nats: {names}", tip

@@ -30,7 +30,8 @@ SPLITS = {axis: {SAME: "the same for each", **{name: f"by {name}: {one.summary}"
           for axis in AXES}  # fmt: skip
 SPOKEN = RANK_UNITS | PATTERNS | STATISTICS  # what menus show in the place of a value
 CALIBRATED_ON = [name for name, one in TEXTS.items() if not one.scores]
-READ: dict[str, tuple[int, ...]] = {"sequences": (16, 32, 64, 128), "length": (128, 256, 512, 1024)}
+READ: dict[str, tuple[float, ...]] = {"sequences": (16, 32, 64, 128), "length": (128, 256, 512, 1024),
+                                      "sentences": (0.0, 0.25, 0.5, 0.75)}  # fmt: skip
 CALIBRATION = "calibration_"  # how the keys of its controls begin
 UNTOUCHED = {"rank": 100, "sparsity": 0, "bits": 16, "cache": 16}
 REWRITE = "transform"  # the key of the control for what comes before the rules

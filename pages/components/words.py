@@ -79,8 +79,14 @@ def _rewrite_words(one: Transform, calibration: Calibration) -> str:
 
 def _read_words(one: Step | Transform, calibration: Calibration) -> list[str]:
     """What is calibrated on, where anything is and it is not what is usual."""
-    other = one.needs and calibration.text != USUAL.text
-    return [f"calibrated on {source_words(calibration.text)}"] if other else []
+    other = one.needs and (calibration.text, calibration.sentences) != (USUAL.text, USUAL.sentences)
+    return [f"calibrated on {read_words(calibration)}"] if other else []
+
+
+def read_words(calibration: Calibration) -> str:
+    """`training addresses, 75 % sentences`."""
+    mixed = f", {100 * calibration.sentences:g} % sentences" if calibration.sentences else ""
+    return source_words(calibration.text) + mixed
 
 
 def sentence(name: str, points: list[Point], latency: Mapping[str, Any] | None = None,

@@ -81,7 +81,7 @@ def calibration_of(model: Model, recipe: Recipe) -> Sequences | None:
     if not recipe.reads:
         return None
     known = written_before if asked.text == WRITTEN else partial(sequences_of, name=asked.text)
-    return known(model, count=asked.sequences, length=asked.length, offset=asked.offset)
+    return known(model, count=asked.sequences, length=asked.length, offset=asked.offset, sentences=asked.sentences)
 
 
 def reading_of(model: Model, recipe: Recipe) -> Generator[tuple[float, str], None, Sequences | None]:
@@ -89,7 +89,7 @@ def reading_of(model: Model, recipe: Recipe) -> Generator[tuple[float, str], Non
     asked = recipe.calibration
     if not recipe.reads:
         return None
-    return (yield from reading(model, asked.text, asked.sequences, asked.length, asked.offset))
+    return (yield from reading(model, asked.text, asked.sequences, asked.length, asked.offset, asked.sentences))
 
 
 def _check_matrix(model: Model, role: str, steps: Mapping[str, Step]) -> None:

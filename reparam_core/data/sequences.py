@@ -49,11 +49,19 @@ class Sequences:
     offset: int
     bytes: int | None  # of text that the scored tokens stand for
     notes: tuple[str, ...] = ()
+    sentences: float = 0.0  # the share that is not of this text, but of the sentences
 
     def provenance(self) -> dict[str, Any]:
         """As a measurement reports it."""
         count, length = self.ids.shape
-        return {"name": self.name, "sha256": self.sha256, "offset": self.offset, "sequences": count, "length": length}
+        mixed = {"sentences": self.sentences} if self.sentences else {}
+        return {
+            "name": self.name,
+            "sha256": self.sha256,
+            "offset": self.offset,
+            "sequences": count,
+            "length": length,
+        } | mixed
 
 
 def sequences(model: Reader, name: str, count: int = 16, length: int = 512, offset: int = 0) -> Sequences:

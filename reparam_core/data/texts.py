@@ -16,6 +16,7 @@ from pathlib import Path
 
 from reparam_core.errors import ReparamError, quoted
 
+SENTENCES = "sentences"  # the text that any other is mixed with
 DATA = Path(__file__).resolve().parents[2] / "assets" / "data"
 
 
@@ -89,6 +90,11 @@ def _pieces(whole: str, lengths: Iterable[int]) -> Iterator[str]:
         start += end
 
 
+def _sentences() -> str:
+    """What the mixture takes beside the addresses."""
+    return "\n\n".join(_twenties())
+
+
 def _dates() -> str:
     """For calibration of a model that reads dates: as they are written, one a line."""
     with open(DATA / "dates.csv", encoding="utf-8", newline="") as lines:
@@ -106,6 +112,7 @@ ENTRIES = {
     "mixture": Entry("A mixture of texts", "the mixture", frozenset({"addresses", "reviews"}), _mixture),
     "addresses-train": Entry("Training addresses", "training addresses", frozenset({"addresses"}),
                              lambda: _addresses("train")),
+    SENTENCES: Entry("Sentences", "sentences", frozenset({"reviews"}), _sentences),
     "dates-train": Entry("Training dates", "training dates", frozenset({"dates"}), _dates),
 }  # fmt: skip
 

@@ -61,7 +61,8 @@ def _seconds(model: Model, calibration: Calibration, passes: Sequence[Pass]) -> 
 def _yet_to_write(model: Model, calibration: Calibration) -> bool:
     """Is the text one that the model writes itself, and has not written before?"""
     count, length, offset = calibration.sequences, calibration.length, calibration.offset
-    return calibration.text == WRITTEN and model.writes_text and written_before(model, count, length, offset) is None
+    own = calibration.text == WRITTEN and model.writes_text
+    return own and written_before(model, count, length, offset, calibration.sentences) is None
 
 
 def _to_measure(model: Model, calibration: Calibration, method: Method) -> float:

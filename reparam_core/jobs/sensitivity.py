@@ -87,7 +87,9 @@ def _whole(model: Model) -> dict[str, int]:
 
 def _read_of(model: Model, text: Calibration) -> Reading:
     """What the estimates read: fewer and shorter sequences of what a recipe is calibrated on."""
-    return reading(model, text.text, min(SEQUENCES, text.sequences), min(LENGTH, text.length), text.offset)
+    return reading(
+        model, text.text, min(SEQUENCES, text.sequences), min(LENGTH, text.length), text.offset, text.sentences
+    )
 
 
 def _estimated(

@@ -49,13 +49,17 @@ def test_only_what_reads_text_asks_on_which(opened: Open) -> None:
 
 def test_a_link_brings_statistics_pattern_and_calibration(opened: Open) -> None:
     page = opened("trade_offs", sparsity_method="wanda", sparsity_pattern="2 of every 4 kept", calibration_length="128",
+                  calibration_sentences="75 %",
                   calibration_text="Training addresses", calibration_sequences="16",
                   sparsity_statistics="block by block (sequential)", panel="Recipe · Python · command line")  # fmt: skip
     assert not misread(page)
     assert recipe_of(page) == {
-        "version": 1, "calibration": {"text": "addresses-train", "sequences": 16, "length": 128},
+        "version": 1, "calibration": {"text": "addresses-train", "sequences": 16, "length": 128, "sentences": 0.75},
         "rules": [{"sparsity": {"method": "wanda", "pattern": "2:4", "statistics": "sequential"}}]}  # fmt: skip
-    assert "all blocks at 2 of every 4 kept (wanda, sequential, calibrated on training addresses)" in sentence(page)
+    assert (
+        "all blocks at 2 of every 4 kept (wanda, sequential, calibrated on training addresses, 75 % sentences)"
+        in sentence(page)
+    )
 
 
 def test_a_setting_is_spread_over_the_matrices(opened: Open) -> None:

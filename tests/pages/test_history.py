@@ -33,7 +33,8 @@ BITS = st.builds(
     st.booleans())  # fmt: skip
 CALIBRATION = st.fixed_dictionaries({"text": st.sampled_from(["mixture", "addresses-train"]),
                                      "sequences": st.sampled_from([16, 32, 64, 128]),
-                                     "length": st.sampled_from([128, 256, 512, 1024])})  # fmt: skip
+                                     "length": st.sampled_from([128, 256, 512, 1024]),
+                                     "sentences": st.sampled_from([0.0, 0.25, 0.5, 0.75])})  # fmt: skip
 
 
 def spread(steps: st.SearchStrategy[dict[str, Any]], split: str, whole: str) -> st.SearchStrategy[dict[str, Any]]:
@@ -101,6 +102,7 @@ def test_what_sliders_cannot_say_is_left_to_text() -> None:
                    '{"rules": [{"bits": {"method": "gptq", "bits": 4}}], "calibration": {"offset": 512}}',
                    '{"rules": [{"bits": {"method": "gptq", "bits": 4}}], "calibration": {"sequences": 7}}',
                    '{"rules": [{"bits": {"method": "gptq", "bits": 4}}], "calibration": {"text": "moby-dick"}}',
+                   '{"rules": [{"bits": {"method": "gptq", "bits": 4}}], "calibration": {"sentences": 0.4}}',
                    '{"rules": [{"where": "layers.0.attention.q", "bits": {"method": "rtn", "bits": 4}}]}',
                    '{"rules": [{"bits": {"method": "rtn", "bits": 4}}, {"where": "*mlp*", "bits": null}]}'):  # fmt: skip
         assert controls_of(Recipe.parse(recipe).canonical) is None

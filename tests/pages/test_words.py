@@ -81,7 +81,9 @@ def test_a_change_that_no_decimals_tell_is_worded() -> None:
     ('{"rules": [{"bits": {"method": "rtn", "bits": 3}}, {"where": "*.down", "bits": null}]}',
      "with all blocks at 3 bits, one grid a row (rtn) and *.down with bits untouched"),
     ('{"rules": [{"bits": {"method": "gptq", "bits": 4}}], "calibration": {"text": "addresses-train"}}',
-     "with all blocks at 4 bits, one grid a row (gptq, calibrated on training addresses)")])  # fmt: skip
+     "with all blocks at 4 bits, one grid a row (gptq, calibrated on training addresses)"),
+    ('{"rules": [{"bits": {"method": "gptq", "bits": 4}}], "calibration": {"sentences": 0.25}}',
+     "with all blocks at 4 bits, one grid a row (gptq, calibrated on the mixture, 25 % sentences)")])  # fmt: skip
 def test_a_recipe_says_what_is_unusual_of_its_calibration(recipe: str, told: str) -> None:
     assert recipe_words(recipe) == told
 
