@@ -81,7 +81,7 @@ def transform(name: str) -> type[Transform]:
 def splits(axis: str) -> dict[str, Split]:
     """Every way to spread a setting of that axis, by name."""
     _discover("splits")
-    return {name: SPLITS[name] for name in sorted(SPLITS) if SPLITS[name].axis == axis}
+    return {name: SPLITS[name] for name in sorted(SPLITS) if axis in SPLITS[name].axes}
 
 
 def split(name: str, axis: str) -> Split:

@@ -9,6 +9,7 @@ from typing import Any
 from torch import Tensor
 
 from reparam_core.apply.preparing import preparing
+from reparam_core.apply.returning import Returning
 from reparam_core.apply.steps import Plan, Work, named_leaves, prepared
 from reparam_core.data import Sequences
 from reparam_core.errors import ReparamError
@@ -48,15 +49,17 @@ def _settings(work: Work, step: Step, roles: list[str]) -> Generator[tuple[float
     assert step.split is not None
     at_once = replace(step, statistics="one-shot")  # what is compressed before a block is not known yet
     alone = replace(at_once, split=None)  # the method reads less than the split, and is prepared as without one
-    if step.split.reads_prepared:
+    if step.split.reads_prepared(step.method):
         yield from preparing(work, {role: {step.axis: alone} for role in roles})
-    yield 0.0, f"Splitting {step.method.name} over {len(roles)} matrices"
+    leaves = {role: _whole(work, at_once, role)[1] for role in roles}
 
     def made(role: str) -> Mapping[str, Tensor]:
         return prepared(work, step.method, dict([_whole(work, alone, role)]), {role: f"{work.model.sha256}/{role}"})
 
-    settings = step.split.settings(step.setting, {role: _whole(work, at_once, role)[1] for role in roles}, made)
-    return {role: one.given() for role, one in settings.items()}
+    spreading = Returning(step.split.settings(step.method, step.setting, leaves, made))
+    for share in spreading:
+        yield share, f"Splitting {step.method.name} over {len(roles)} matrices"
+    return {role: one.given() for role, one in spreading.value.items()}
 
 
 def _whole(work: Work, step: Step, role: str) -> tuple[str, Leaf]:

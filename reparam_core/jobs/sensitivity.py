@@ -11,10 +11,11 @@ from reparam_core.gradients import answers_scored, with_gradients
 from reparam_core.jobs.exploring import asked_of, exploring_dtype
 from reparam_core.jobs.stepping import last_of, stepping
 from reparam_core.measure.quality import refuse_calibrated
-from reparam_core.measure.sensitivity import Behind, Part, alone, everywhere, positions, second_order
+from reparam_core.measure.sensitivity import Behind, Part, alone, everywhere, positions
 from reparam_core.models import Model
 from reparam_core.parametrizations import Statistics
 from reparam_core.recipes import Calibration, Recipe, Step
+from reparam_core.splits.second_order import second_order
 from reparam_core.statistics import one_shot
 from reparam_core.store import key, store
 from reparam_core.written import Reading, reading

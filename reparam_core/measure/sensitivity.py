@@ -10,14 +10,13 @@ from typing import Any, TypeVar
 
 import pandas as pd
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from reparam_core.apply import Setting, base
 from reparam_core.measure.evaluation import Evaluation
 from reparam_core.measure.quality import Quality, quality_steps
 from reparam_core.methods.base import Method
 from reparam_core.models import Model
-from reparam_core.parametrizations import Statistics
 from reparam_core.recipes import Calibration, Recipe, Step
 from reparam_core.resuming import Answers, Resumed, noting
 from reparam_core.roles import layer_of
@@ -41,23 +40,6 @@ class Part:
 
     loss: float  # nats a token above the base, estimated
     bytes: int
-
-
-def second_order(change: Tensor, statistics: Statistics, sequences: int, answers: int) -> float:
-    """½ Σ_o (F_o / tr G) δ_o G δ_oᵀ: the loss that a change of the matrix's rows adds, in nats an answer.
-
-    K-FAC's independence of inputs and gradients (Martens and Grosse, 2015): an answer's part of row o's Hessian is
-    E[d_o²] E[x xᵀ]. A sequence's loss is the mean over its answers: a language model gives one a token, a classifier one
-    in all. So over S sequences of A answers F_o = Σ_s ‖g_so‖² is about S E[d_o²] tr(E[x xᵀ]) / A where the answers'
-    gradients are independent.
-    """
-    assert statistics.fisher is not None
-    gram = statistics.gram.float()
-    energy = float(gram.diagonal().sum(dtype=torch.float64))
-    if energy <= 0:
-        return 0.0
-    rows = ((change @ gram) * change).sum(1, dtype=torch.float64)
-    return float(0.5 * answers / sequences * (statistics.fisher.double() * rows).sum() / energy)
 
 
 def suited(kind: type[Method]) -> bool:

@@ -1,12 +1,11 @@
 """Rank where it buys most energy: ranks by marginal gain instead of the same share everywhere."""
 
-from collections.abc import Mapping
+from collections.abc import Generator, Mapping
 from typing import ClassVar
 
 import torch
 from torch import Tensor
 
-from reparam_core.errors import ReparamError
 from reparam_core.methods.base import Method
 from reparam_core.methods.settings import RankSetting
 from reparam_core.parametrizations import Leaf
@@ -24,29 +23,28 @@ class Energy(Split):
     """
 
     name: ClassVar[str] = "energy"
-    axis: ClassVar[str] = "rank"
+    axes: ClassVar[tuple[str, ...]] = ("rank",)
     summary: ClassVar[str] = "more rank where it keeps most energy"
     formula: ClassVar[str] = (
         r"\min_{r_i}\sum_i\sum_{j>r_i}\frac{\sigma_{ij}^2}{\lVert\sigma_i\rVert^2}"
         r"\quad\text{with}\quad\sum_i r_i(m_i+n_i)\text{ as before}"
     )
 
-    reads_prepared: ClassVar[bool] = True
-
     def unsuited(self, method: Method) -> str | None:
         lacking = None if method.singular_values else "it has no singular values to split by"
         return super().unsuited(method) or lacking
 
-    def refuse(self, setting: RankSetting) -> None:
-        if setting.energy is not None:
-            raise ReparamError("A share of the energy gives every matrix a rank of its own already.",
-                               "Leave the split out, or give a share of the rank or of the numbers.")  # fmt: skip
+    def reads_prepared(self, method: Method) -> bool:
+        return True
 
-    def settings(self, setting: RankSetting, leaves: Mapping[str, Leaf], prepared: Prepared) -> dict[str, RankSetting]:
+    def settings(
+        self, method: Method, setting: RankSetting, leaves: Mapping[str, Leaf], prepared: Prepared
+    ) -> Generator[float, None, dict[str, RankSetting]]:
         shapes = {role: (leaf.weight.shape[0], leaf.weight.shape[1]) for role, leaf in leaves.items()}
         budget = sum(setting.resolve(shape) * sum(shape) for shape in shapes.values())
         gains, costs, owners = [], [], []
         for index, (role, shape) in enumerate(shapes.items()):
+            yield index / len(shapes)
             gain = _gains(prepared(role)["sigma"], shape)
             gains.append(gain)
             costs.append(torch.full_like(gain, sum(shape), dtype=torch.int64))

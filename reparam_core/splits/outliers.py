@@ -1,12 +1,11 @@
 """Outlier-weighed layerwise sparsity (Yin et al., 2023, OWL): layers with more outliers are pruned less."""
 
-from collections.abc import Mapping
+from collections.abc import Generator, Mapping
 from typing import ClassVar
 
 import torch
 
-from reparam_core.errors import ReparamError
-from reparam_core.methods.base import statistics_of
+from reparam_core.methods.base import Method, statistics_of
 from reparam_core.methods.settings import SparsitySetting
 from reparam_core.parametrizations import Leaf
 from reparam_core.registry import register_split
@@ -25,7 +24,7 @@ class Outliers(Split):
     """
 
     name: ClassVar[str] = "outliers"
-    axis: ClassVar[str] = "sparsity"
+    axes: ClassVar[tuple[str, ...]] = ("sparsity",)
     summary: ClassVar[str] = "prunes layers with outliers less"
     formula: ClassVar[str] = (
         r"s_l=s-2\lambda\,\frac{D_l-\overline D}{\max D-\min D}"
@@ -33,19 +32,18 @@ class Outliers(Split):
     )
     needs: ClassVar[frozenset[str]] = frozenset({"gram"})
 
-    def refuse(self, setting: SparsitySetting) -> None:
-        if setting.fraction is None:
-            raise ReparamError("Only a share of zeros can be split over layers; a pattern or a threshold is the same everywhere.",
-                               "Leave the split out, or give a share.")  # fmt: skip
-
     def settings(
-        self, setting: SparsitySetting, leaves: Mapping[str, Leaf], prepared: Prepared
-    ) -> dict[str, SparsitySetting]:
+        self, method: Method, setting: SparsitySetting, leaves: Mapping[str, Leaf], prepared: Prepared
+    ) -> Generator[float, None, dict[str, SparsitySetting]]:
         fraction = setting.fraction or 0.0
         layers: dict[str, list[str]] = {}
         for role in leaves:
             layers.setdefault(layer_of(role), []).append(role)
-        ratios = torch.tensor([_outlier_ratio([leaves[role] for role in roles]) for roles in layers.values()])
+        found = list[float]()
+        for roles in layers.values():
+            yield len(found) / len(layers)
+            found.append(_outlier_ratio([leaves[role] for role in roles]))
+        ratios = torch.tensor(found)
         sizes = torch.tensor(
             [float(sum(leaves[role].weight.numel() for role in roles)) for roles in layers.values()]
         ).double()

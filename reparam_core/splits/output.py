@@ -1,6 +1,6 @@
 """Bits where they buy most: widths by marginal gain in the output's error instead of the same width everywhere."""
 
-from collections.abc import Mapping
+from collections.abc import Generator, Mapping
 from typing import ClassVar
 
 import torch
@@ -28,7 +28,7 @@ class Output(Split):
     """
 
     name: ClassVar[str] = "output"
-    axis: ClassVar[str] = "bits"
+    axes: ClassVar[tuple[str, ...]] = ("bits",)
     summary: ClassVar[str] = "more bits where the output needs them"
     formula: ClassVar[str] = (
         r"\min_{b_i}\sum_i\frac{\lVert(W_i-Q_{b_i}(W_i))X\rVert^2}{\lVert W_iX\rVert^2}"
@@ -45,9 +45,13 @@ class Output(Split):
             raise ReparamError(f"A split by output begins at {WIDTHS[0]} bits, and {setting.bits} is asked.",
                                "Leave the split out, or ask for more bits.")  # fmt: skip
 
-    def settings(self, setting: BitsSetting, leaves: Mapping[str, Leaf], prepared: Prepared) -> dict[str, BitsSetting]:
-        options = {role: [Option(width, error, width * leaf.weight.numel()) for width, error in _errors(leaf, setting).items()]
-                   for role, leaf in leaves.items()}  # fmt: skip
+    def settings(
+        self, method: Method, setting: BitsSetting, leaves: Mapping[str, Leaf], prepared: Prepared
+    ) -> Generator[float, None, dict[str, BitsSetting]]:
+        options: dict[str, list[Option[int]]] = {}
+        for role, leaf in leaves.items():
+            yield len(options) / len(leaves)
+            options[role] = [Option(width, error, width * leaf.weight.numel()) for width, error in _errors(leaf, setting).items()]  # fmt: skip
         budget = setting.bits * sum(leaf.weight.numel() for leaf in leaves.values())
         return {role: setting.model_copy(update={"bits": width}) for role, width in least_loss(options, budget).items()}
 

@@ -25,7 +25,6 @@ from reparam_core.measure.sensitivity import (
     of_each,
     positions,
     scale,
-    second_order,
     split,
     suited,
     worst,
@@ -34,6 +33,7 @@ from reparam_core.models import Model
 from reparam_core.parametrizations import Statistics
 from reparam_core.recipes import Calibration, Recipe, Step
 from reparam_core.registry import methods
+from reparam_core.splits.second_order import second_order
 from reparam_core.statistics import one_shot
 from tests.tiny import read, saved
 
