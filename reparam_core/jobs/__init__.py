@@ -18,7 +18,7 @@ from reparam_core.jobs.exploring import (
     swept,
 )
 from reparam_core.jobs.loading import fetched, loader
-from reparam_core.jobs.sensitivity import Cell, Measured, Sensed, measured, sensed
+from reparam_core.jobs.sensitivity import Measured, Sensed, measured, sensed
 from reparam_core.jobs.spectra import (
     Compared,
     CutQuality,
@@ -40,7 +40,6 @@ from reparam_core.jobs.spectra import (
 __all__ = [
     "LARGE",
     "Attended",
-    "Cell",
     "Compared",
     "Comparison",
     "CutQuality",

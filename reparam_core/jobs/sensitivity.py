@@ -11,7 +11,7 @@ from reparam_core.gradients import answers_scored, with_gradients
 from reparam_core.jobs.exploring import asked_of, exploring_dtype
 from reparam_core.jobs.stepping import last_of, stepping
 from reparam_core.measure.quality import refuse_calibrated
-from reparam_core.measure.sensitivity import Behind, Part, alone, everywhere, positions
+from reparam_core.measure.sensitivity import Behind, Cell, Part, alone, everywhere, positions, uncertain
 from reparam_core.models import Model
 from reparam_core.parametrizations import Statistics
 from reparam_core.recipes import Calibration, Recipe, Step
@@ -21,7 +21,6 @@ from reparam_core.store import key, store
 from reparam_core.written import Reading, reading
 
 SEQUENCES, LENGTH = 16, 512  # of the calibration text that the estimates read: a backward pass is dear
-Cell = tuple[Step, str]  # a position, and the role of a matrix
 
 
 @dataclass(frozen=True)
@@ -121,7 +120,7 @@ def _statistics(model: Model, read: Sequences, so_far: Sensed) -> Generator[Sens
 def measured(
     model: Model, step: Step, text: Calibration, source: str, role: str | None = None
 ) -> Iterator[dict[Cell, Measured]]:
-    """Cells measured on the source, growing: of the step's own position first, largest estimate first; each is kept.
+    """Cells measured on the source, growing: of the step's own position first, most uncertain first; each is kept.
 
     What was measured before comes at once. With a role only that matrix's cells.
     """
@@ -130,13 +129,12 @@ def measured(
     for reads in (_read_of(model, text), reading_of(model, everywhere(text, step))):  # the estimates, and the cells
         read = yield from stepping(reads, lambda _share, _what: dict[Cell, Measured]())
         refuse_calibrated(model, read, asked)
-    wanted = [cell for cell in estimates.cells if role in (None, cell[1])]
-    cells = sorted(wanted, key=lambda cell: (cell[0] != step, -estimates.cells[cell]))
+    cells = [cell for cell in estimates.cells if role in (None, cell[1])]
     names = {cell: _name(model, text, cell, asked.key) for cell in cells}
     found = {cell: Measured(**kept) for cell in cells if (kept := store().get(names[cell]))}
     yield dict(found)
     behind = Behind(model, exploring_dtype(model), asked)
-    for cell in (one for one in cells if one not in found):
+    for cell in _most_uncertain_first(step, cells, estimates.cells, found):
         for _ in behind.reading():
             yield dict(found)
         work = applying(model, alone(text, cell[1], cell[0]), dtype=behind.dtype)
@@ -146,6 +144,15 @@ def measured(
         found[cell] = Measured(quality.nll - quality.base_nll, low, high, quality.tokens)
         store().put(names[cell], asdict(found[cell]), model="", recipe="")
         yield dict(found)
+
+
+def _most_uncertain_first(
+    step: Step, cells: Sequence[Cell], estimated: Mapping[Cell, float], found: Mapping[Cell, Measured]
+) -> Iterator[Cell]:
+    """Of the cells what `found`, which grows meanwhile, has not: at the step's own position first."""
+    while left := [cell for cell in cells if cell not in found]:
+        doubt = uncertain(estimated, {cell: one.loss for cell, one in found.items()})
+        yield min(left, key=lambda cell: (cell[0] != step, -doubt[cell]))
 
 
 def _name(model: Model, text: Calibration, cell: Cell, asked: str) -> str:

@@ -15,6 +15,7 @@ from torch import nn
 from reparam_core.apply import Setting, base
 from reparam_core.measure.evaluation import Evaluation
 from reparam_core.measure.quality import Quality, quality_steps
+from reparam_core.measure.spectra import kind_and_layer
 from reparam_core.methods.base import Method
 from reparam_core.models import Model
 from reparam_core.recipes import Calibration, Recipe, Step
@@ -24,12 +25,13 @@ from reparam_core.splits.budget import Option, least_loss
 from reparam_core.statistics import block_paths
 
 K = TypeVar("K", bound=Hashable)
+Cell = tuple[Step, str]  # a position, and the role of a matrix
 Position = dict[str, Any]  # the fields of a setting, as a recipe writes them
 # Where a step is tried beside where it stands, mildest first.
 POSITIONS: dict[str, tuple[Position, ...]] = {
-    "rank": ({"keep": 0.75}, {"keep": 0.5}, {"keep": 0.375}, {"keep": 0.25}, {"keep": 0.125}),
-    "sparsity": ({"fraction": 0.3}, {"fraction": 0.5}, {"fraction": 0.6}, {"fraction": 0.7}, {"fraction": 0.8}),
-    "bits": ({"bits": 8}, {"bits": 6}, {"bits": 4}, {"bits": 3}, {"bits": 2}),
+    "rank": tuple({"keep": tenths / 10} for tenths in range(9, 0, -1)),
+    "sparsity": tuple({"fraction": tenths / 10} for tenths in range(1, 10)),
+    "bits": tuple({"bits": width} for width in range(8, 1, -1)),  # of which a method has some
 }
 FEW = 8  # cells from which estimate and measurement are ranked against each other
 
@@ -128,6 +130,24 @@ def agreement(estimated: Mapping[K, float], measured: Mapping[K, float]) -> Agre
     )
     found = float(ranked)
     return None if math.isnan(found) else Agreement(found, len(both))
+
+
+def uncertain(estimated: Mapping[Cell, float], measured: Mapping[Cell, float]) -> dict[Cell, float]:
+    """Cell → how far off its estimate may be, in nats: the estimate times how far those of its kind missed.
+
+    That is the root mean square of measurement over estimate less `scale`, over the measured cells of its kind of matrix;
+    of a kind without any, over all. Below eight measured cells it is the estimate: what is large can miss most.
+    """
+    factor = scale(estimated, measured)
+    missed: dict[str | None, list[float]] = {}
+    for step, role in (cell for cell in measured if estimated.get(cell, 0.0) > 0):
+        square = (measured[step, role] / estimated[step, role] - factor) ** 2
+        for kind in (kind_and_layer(role)[0], None):
+            missed.setdefault(kind, []).append(square)
+    if len(missed.get(None, ())) < FEW:
+        return dict(estimated)
+    spread = {kind: math.sqrt(sum(squares) / len(squares)) for kind, squares in missed.items()}
+    return {cell: loss * spread.get(kind_and_layer(cell[1])[0], spread[None]) for cell, loss in estimated.items()}
 
 
 def scale(estimated: Mapping[K, float], measured: Mapping[K, float]) -> float:

@@ -27,6 +27,7 @@ from reparam_core.measure.sensitivity import (
     scale,
     split,
     suited,
+    uncertain,
     worst,
 )
 from reparam_core.models import Model
@@ -134,16 +135,18 @@ def test_of_independent_tokens_it_is_the_loss_of_a_small_change() -> None:
 
 @pytest.mark.parametrize("axis", POSITIONS)
 def test_a_step_is_tried_where_it_stands_and_elsewhere_mildest_first(axis: str) -> None:
-    own = {"rank": {"method": "svd", "keep": 0.4}, "sparsity": {"method": "wanda", "fraction": 0.55},
+    own = {"rank": {"method": "svd", "keep": 0.45}, "sparsity": {"method": "wanda", "fraction": 0.55},
            "bits": {"method": "gptq", "bits": 5, "group": 32}}[axis]  # fmt: skip
     found = positions(step(axis, **own))
     assert step(axis, **own) in found
-    assert len(found) == len(POSITIONS[axis]) + 1
+    assert len(found) == (7 if axis == "bits" else 10)
     assert len({one.method for one in found}) == 1
-    assert [one.setting for one in positions(found[0])] == [one.setting for one in found if one != step(axis, **own)]
+    assert [one.setting for one in positions(found[0])] == [
+        one.setting for one in found if one != step(axis, **own) or axis == "bits"
+    ]
     if axis == "bits":
         assert {one.setting.group for one in found} == {32}
-        assert [one.setting.bits for one in found] == [8, 6, 5, 4, 3, 2]
+        assert [one.setting.bits for one in found] == [8, 7, 6, 5, 4, 3, 2]
 
 
 def test_a_method_of_one_width_is_tried_at_that_alone() -> None:
@@ -214,6 +217,18 @@ def test_estimates_are_scaled_to_what_eight_cells_at_least_measured() -> None:
     assert scale(estimated, measured) == pytest.approx(0.5)
     assert scale(estimated, dict(list(measured.items())[:7])) == 1
     assert scale(estimated, dict.fromkeys(measured, -0.1)) == 1  # where nothing was lost there is no scale to learn
+
+
+def test_the_estimates_of_a_kind_that_was_missed_far_are_the_most_uncertain() -> None:
+    estimated = {(RTN, f"layers.{layer}.{kind}"): 1.0 + layer / 100 for layer in range(6) for kind in ("mlp.up", "mlp.down", "attention.q")}  # fmt: skip
+    found = {(RTN, f"layers.{layer}.mlp.up"): 0.5 for layer in range(4)}
+    found |= {(RTN, f"layers.{layer}.mlp.down"): 0.1 + 0.4 * layer for layer in range(3)}
+    assert uncertain(estimated, found) == estimated, "below eight cells what is large can miss most"
+    found[RTN, "layers.3.mlp.down"] = 1.3
+    doubt = uncertain(estimated, found)
+    down, query, up = (doubt[RTN, f"layers.5.{kind}"] for kind in ("mlp.down", "attention.q", "mlp.up"))
+    assert down > query > up > 0, "of a kind that has no measured cell yet the doubt is that of all"
+    assert doubt[RTN, "layers.5.mlp.down"] > doubt[RTN, "layers.4.mlp.down"], "in one kind the largest estimate"
 
 
 @pytest.mark.usefixtures("own_store")
