@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Hashable, Mapping
+from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 
 import plotly.graph_objects as go
@@ -16,7 +16,7 @@ from pages.components.units import unit_of
 from pages.components.words import source_words
 from reparam_core.figures.sensitivity import Cost, estimate_against_measured, loss_curve, loss_map, nats
 from reparam_core.jobs import Explored, Measured, Point, Sensed, Ticket
-from reparam_core.measure.sensitivity import Part, agreement, everywhere, of_each, scale, split, worst
+from reparam_core.measure.sensitivity import Cell, Part, agreement, everywhere, of_each, scale, split, worst
 from reparam_core.measure.spectra import layered
 from reparam_core.models import Model
 from reparam_core.recipes import Calibration, Step
@@ -49,9 +49,20 @@ class View:
         return [*self.proposed.values(), *self.cells]
 
     @property
-    def measured(self) -> dict[tuple[Step, str], Measured]:
+    def measured(self) -> dict[Cell, Measured]:
         """Every cell that was measured."""
         return {cell: one for ticket in self.cells for cell, one in (ticket.latest or {}).items()}
+
+    @cached_property
+    def counted(self) -> Mapping[Cell, float]:
+        """Measured cells that the proposals are made of: those that were there when they were last asked for."""
+        looked_at, cells = st.session_state.get("counted", (None, {}))
+        return cells if looked_at == self.looked_at else {}
+
+    @property
+    def looked_at(self) -> tuple[Hashable, ...]:
+        """What tells cells of one view from those of another."""
+        return (self.model.name, self.step, self.text, *self.sources)
 
     @property
     def scale(self) -> float:
@@ -82,13 +93,21 @@ class View:
 
     @cached_property
     def chosen(self) -> dict[str, dict[str, Step | None]]:
-        """Proposal → what each matrix gets: by the estimates, so that a measured cell does not change what is measured jointly."""
-        losses, spared = self.known.losses(self.step), worst(self.known.losses(self.step), self.spared)
-        same: dict[str, Step | None] = dict.fromkeys(losses, self.step)
-        options = {role: [(None, Part(0.0, self.known.whole[role])),
-                          *((step, parts[role]) for step, parts in self.known.parts.items())] for role in losses}  # fmt: skip
-        budget = sum(part.bytes for part in self.known.parts[self.step].values())
+        """Proposal → what each matrix gets: by what is counted, so that a measured cell does not change what is measured jointly."""
+        parts = self._parts
+        spared = worst({role: part.loss for role, part in parts[self.step].items()}, self.spared)
+        same: dict[str, Step | None] = dict.fromkeys(parts[self.step], self.step)
+        options = {role: [(None, Part(0.0, self.known.whole[role])), *((step, found[role]) for step, found in parts.items())]
+                   for role in same}  # fmt: skip
+        budget = sum(part.bytes for part in parts[self.step].values())
         return {EVERYWHERE: same, PROTECTED: same | dict.fromkeys(spared, None), SPLIT: split(options, budget)}
+
+    @property
+    def _parts(self) -> dict[Step, dict[str, Part]]:
+        """Every cell: its counted measurement where it has one, else the estimate on the scale of those that have."""
+        factor = scale(self.known.cells, self.counted)
+        return {step: {role: replace(part, loss=self.counted.get((step, role), factor * part.loss)) for role, part in found.items()}
+                for step, found in self.known.parts.items()}  # fmt: skip
 
     @cached_property
     def recipes(self) -> dict[str, str]:
@@ -229,6 +248,7 @@ def curve(view: View) -> go.Figure | None:
 
 def proposals(view: View) -> None:
     """Three recipes side by side: bytes, the sum of the parts, the joint measurement, and the way to Trade-offs."""
+    _offer_what_is_measured(view)
     for column, name in zip(st.columns(3), view.recipes, strict=True):
         with column, st.container(border=True):
             title = f"{name} {view.spared}" if name == PROTECTED else name
@@ -250,6 +270,21 @@ def proposals(view: View) -> None:
         st.switch_page("pages/trade_offs.py", query_params={})
 
 
+def _offer_what_is_measured(view: View) -> None:
+    """A button where cells were measured that the proposals are not made of: only then do they change."""
+    cells, measured = view.known.cells, {cell: one.loss for cell, one in view.measured.items()}
+    told = f"the proposals are made of {len(view.counted):,} measured cells and estimates of the others"
+    if len(measured) > len(view.counted):
+        st.button(f"Use what is measured ({len(measured):,} of {len(cells):,} cells)", icon=":material/refresh:", key="count",
+                  on_click=_count, args=(view.looked_at, measured), help=f"So far {told}.")  # fmt: skip
+    if st.session_state.pop("recounted", False):
+        st.rerun()  # what is measured jointly is asked for outside this fragment
+
+
+def _count(looked_at: tuple[Hashable, ...], measured: Mapping[Cell, float]) -> None:
+    st.session_state.update(counted=(looked_at, measured), recounted=True)
+
+
 def _take(recipe: str) -> None:
     """The recipe counts from now on, and no longer what a link said of one."""
     if not st.session_state.get("history"):
@@ -263,6 +298,6 @@ def _take(recipe: str) -> None:
 
 HELP = {
     EVERYWHERE: "Every matrix of the blocks at this setting.",
-    PROTECTED: "The same, but the matrices that are estimated to cost most stay as they are.",
-    SPLIT: "A setting of its own for each matrix, of those on the curve: the least sum of estimates at the same bytes.",
+    PROTECTED: "The same, but the matrices that cost most by themselves stay as they are.",
+    SPLIT: "A setting of its own for each matrix, of those on the curve: the least sum of losses at the same bytes.",
 }

@@ -71,6 +71,26 @@ def test_a_proposal_goes_to_trade_offs(opened: Open, name: str) -> None:
         assert rules[-1].steps["bits"] is None if name == "Protect the worst" else len(rules) > 1
 
 
+@pytest.mark.parametrize("counted", [False, True])
+def test_what_is_measured_counts_in_the_proposals_once_it_is_asked_for(
+    opened: Open, monkeypatch: pytest.MonkeyPatch, counted: bool
+) -> None:
+    def one_cell(_model: Any, step: Any, *_: Any) -> Iterator[dict[Any, Any]]:
+        yield {(step, "layers.0.attention.k"): jobs.Measured(9.0, 8.0, 10.0, 100)}
+
+    monkeypatch.setattr(jobs, "measured", one_cell)
+    page = opened("sensitivity", sensed_spared="1")
+    button = control(page.button, "count")
+    assert button.label == "Use what is measured (1 of 294 cells)"
+    if counted:
+        page = settled(button.click().run())
+        assert not page.exception
+        assert "count" not in [one.key for one in page.button], "nothing more was measured since"
+    page = control(page.button, "take-Protect the worst").click().run()
+    spared = Recipe.parse(page.session_state["recipe"]).rules[-1].where
+    assert (spared == "layers.0.attention.k") == counted
+
+
 @pytest.mark.usefixtures("unmeasured")
 def test_another_axis_keeps_the_matrix(opened: Open) -> None:
     page = opened("sensitivity", role="layers.2.mlp.up")
@@ -124,6 +144,7 @@ def test_a_rewrite_that_is_left_out_is_told_in_one_line(opened: Open) -> None:
 def test_the_help_tells_of_the_scale_of_estimates(opened: Open) -> None:
     (help_of_the_sentence,) = [one.help for one in opened("sensitivity").markdown if one.value.startswith("####")]
     assert "From 8 measured cells on estimates are multiplied" in help_of_the_sentence
+    assert "the next cell is the one that may be farthest off" in help_of_the_sentence
 
 
 @pytest.mark.usefixtures("unmeasured")
