@@ -334,12 +334,13 @@ def _rule(axis: Axis, model: Model, disabled: bool) -> dict[str, Any] | None:
         place = Place(kind, _layers(axis, model, kind))
     at = _slider(axis, chosen, f"{axis.label}{axis.note(model, place)}", above, disabled)
     setting = axis.setting(at) if at != UNTOUCHED[axis.name] or axis.rests() else None
+    said = None if setting is None else {"method": chosen, **own, **setting}
     with told:
-        explained(axis.name, chosen, model, place.glob, setting)
-    if setting is None:
+        explained(axis.name, chosen, model, place.glob, said)
+    if said is None:
         return None
     glob = {} if place.glob is None else {"where": place.glob}
-    return {**glob, axis.name: {"method": chosen, **own, **setting}}
+    return {**glob, axis.name: said}
 
 
 def _slider(axis: Axis, chosen: str, label: str, above: DeltaGenerator, disabled: bool) -> int:

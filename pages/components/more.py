@@ -26,9 +26,8 @@ from pages.components.history import (
 from pages.components.reference_card import reference_card
 from reparam_core.apply import goes_by_blocks
 from reparam_core.jobs.lasting import Reader, seconds_to_read
-from reparam_core.measure.worked import first_matrix, worked
+from reparam_core.measure.worked import on_screen
 from reparam_core.methods.base import Method
-from reparam_core.methods.settings import SETTINGS
 from reparam_core.models import Model
 from reparam_core.recipes import Calibration
 from reparam_core.registry import methods, splits
@@ -52,17 +51,17 @@ def more_of(axis: str, chosen: str, model: Model) -> dict[str, Any]:
     return {one.name: own[one.name] for one in fields(kind) if own[one.name] != one.default} | how | spread
 
 
-def explained(axis: str, chosen: str, model: Model, where: str | None, setting: Mapping[str, Any] | None) -> None:
-    """The method's formula, where it is from, its reference card, and its letters for the first matrix that it is applied to."""
+def explained(axis: str, chosen: str, model: Model, where: str | None, said: Mapping[str, Any] | None) -> None:
+    """The method's formula, where it is from, its letters for the first matrix that it is applied to, and its reference card.
+
+    `said` is the step as a recipe has it; None while the slider is untouched.
+    """
     kind = methods(axis)[chosen]
     st.markdown(f"**{chosen}** {kind.summary}. :gray[{paper_of(kind)}]")
     if kind.formula:
         st.latex(rf"\begin{{gathered}}{kind.formula}\end{{gathered}}")
-    found = first_matrix(model, where)
-    if found is not None:
-        role, shape = found
-        told = f": {worked(shape, SETTINGS[axis].model_validate(setting))}" if setting else ""
-        st.caption(f"{role} is m × n = {shape[0]:,} × {shape[1]:,}{told}.")
+    if told := on_screen(model, where, kind, said):
+        st.caption(f"{told}.")
     reference_card(chosen)
 
 

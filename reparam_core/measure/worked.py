@@ -1,55 +1,51 @@
-"""A setting in the numbers of one matrix: what stands in a formula's place once its letters are known."""
+"""What a setting comes to on the model on screen: the first matrix that it is applied to, in numbers."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Mapping
 from typing import Any
 
-from reparam_core.measure.spectra import break_even, numbers_kept
-from reparam_core.methods.settings import BitsSetting, RankSetting, Setting, SparsitySetting
+import torch
+
+from reparam_core.apply.steps import units
+from reparam_core.errors import ReparamError
+from reparam_core.methods.base import Method, shape_of
+from reparam_core.methods.settings import SparsitySetting
 from reparam_core.models import Model
-from reparam_core.parametrizations.quantized import grid_shape, group_columns
-from reparam_core.recipes import Rule
+from reparam_core.parametrizations import Leaf
+from reparam_core.recipes import Rule, Step
+from reparam_core.roles import layer_of
 
-Shape = tuple[int, int]
 
+def first_unit(model: Model, where: str | None, method: Method) -> dict[str, Leaf]:
+    """The first matrix that the method takes under a rule for these places, with what it takes together with it.
 
-def first_matrix(model: Model, where: str | None) -> tuple[str, Shape] | None:
-    """The first matrix that a rule for these places covers, with its shape; None where it covers none."""
+    A leaf of the right shape stands for a matrix, as no number of it matters. Empty where the rule covers none.
+    """
     rule = Rule(where=where)
-    found = (role for role, one in model.matrices.items() if rule.matches(role, one.compressed_by_default))
-    return next(((role, model.matrices[role].shape) for role in found), None)
+    taken = [role for role, one in model.matrices.items()
+             if rule.matches(role, one.compressed_by_default) and method.block(role) is not None]  # fmt: skip
+    chosen = units(method.unit, taken)[0] if taken else []
+    return {role: Leaf("", torch.empty(model.matrices[role].shape, device="meta"), head=model.head_width(role))
+            for role in chosen}  # fmt: skip
 
 
-def worked(shape: Shape, setting: Setting) -> str:
-    """`r = 64 (break-even 128): r(m + n) = 32,768 of mn = 65,536 numbers`, for a matrix m × n."""
-    return WORKED[type(setting)](shape, setting)
-
-
-def _rank(shape: Shape, setting: RankSetting) -> str:
-    even = f"break-even r = {break_even(shape):,}"
-    if setting.energy is not None:
-        return f"r the least with {100 * setting.energy:g} % of Σσ²; {even}"
-    r = setting.resolve(shape)
-    return f"r = {r:,}, r(m + n) = {r * sum(shape):,} numbers, {numbers_kept(shape, r):.2f} of mn; {even}"
-
-
-def _sparsity(shape: Shape, setting: SparsitySetting) -> str:
-    count = shape[0] * shape[1]
-    share = share_of_zeros(setting)
-    if share is None:
-        return f"t = {setting.threshold:g} for {count:,} numbers"
-    return (
-        f"{int(share * count):,} of mn = {count:,} numbers are zero, {int(share * shape[1]):,} of a row's {shape[1]:,}"
-    )
-
-
-def _bits(shape: Shape, setting: BitsSetting) -> str:
-    rows, groups = grid_shape(shape, setting.group)
-    codes = -(-shape[0] * shape[1] * setting.bits // 8)
-    group = group_columns(shape, setting.group) * (shape[0] // rows)
-    return (f"b = {setting.bits}: up to 2ᵇ = {2**setting.bits} codes, {codes:,} bytes at most, and {rows * groups:,} grids of "
-            f"{group:,} numbers each; {2 * shape[0] * shape[1]:,} bytes as float16")  # fmt: skip
+def on_screen(model: Model, where: str | None, kind: type[Method], said: Mapping[str, Any] | None) -> str:
+    """`layers.0.attention.q is m × n = 576 × 576: r = 230 …`; the shape alone without a step, or where it is refused."""
+    try:
+        step = None if said is None else Step.parse(kind.axis, said)
+        found = first_unit(model, where, kind() if step is None else step.method)
+        told = step.method.worked(found, step.setting) if step and found else ""
+    except ReparamError:  # of which the page tells where it reads the recipe
+        return on_screen(model, where, kind, None)
+    if not found:
+        return ""
+    role, leaf = next(iter(found.items()))
+    if step is not None and len(found) > 1:
+        return f"{layer_of(role) if step.method.unit == 'layer' else 'The model'}: {told}"
+    rows, columns = shape_of(leaf)
+    spread = ", before it is spread over the matrices" if step and step.split else ""
+    return f"{role} is m × n = {rows:,} × {columns:,}{told and f': {told}{spread}'}"
 
 
 def share_of_zeros(setting: SparsitySetting) -> float | None:
@@ -57,7 +53,3 @@ def share_of_zeros(setting: SparsitySetting) -> float | None:
     if setting.kept_of is not None:
         return 1 - setting.kept_of[0] / setting.kept_of[1]
     return setting.fraction
-
-
-WORKED: dict[type[Setting], Callable[[Shape, Any], str]] = {
-    RankSetting: _rank, SparsitySetting: _sparsity, BitsSetting: _bits}  # fmt: skip

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from reparam_core.errors import ReparamError
 from reparam_core.methods.settings import Setting
+from reparam_core.methods.worked import Shape, in_numbers
 from reparam_core.parametrizations import Leaf, Parametrization, Statistics
 
 Prepared = dict[str, Tensor]
@@ -38,6 +39,7 @@ class Method(ABC):
     singular_values: ClassVar[bool] = False  # does a method of the rank axis prepare them all, as `sigma`?
     shrinks: ClassVar[bool] = False  # takes whole rows and columns away, before any other step
     needs: ClassVar[frozenset[str]] = frozenset()  # what it reads of its inputs: gram, mean, range, gradients, losses
+    takes: ClassVar[str] = ""  # in words, where that is not any one matrix of two dimensions
 
     @property
     def unit(self) -> Unit:
@@ -67,6 +69,13 @@ class Method(ABC):
         """Raises ReparamError where the setting is none for a matrix (out, in): asked before any number is touched."""
         setting.refuse(shape)
 
+    def worked(self, leaves: Mapping[str, Leaf], setting: Any) -> str:
+        """The setting in the numbers of what is looked at together; of the leaves only shapes are there.
+
+        Raises ReparamError where the setting is none for them.
+        """
+        return in_numbers([shape_of(leaf) for leaf in leaves.values()], setting)
+
     def identity(self) -> dict[str, Any]:
         """What distinguishes this instance: name and fields, as plain JSON."""
         return {"method": self.name} | asdict(self)
@@ -82,6 +91,11 @@ def role_of(name: str) -> str:
     return name.partition(SEPARATOR)[0]
 
 
+def shape_of(leaf: Leaf) -> Shape:
+    """Its rows and columns, (out, in)."""
+    return leaf.weight.shape[0], leaf.weight.shape[1]
+
+
 class _OneMatrix(Method):
     """A method that looks at one matrix at a time."""
 
@@ -91,7 +105,7 @@ class _OneMatrix(Method):
 
     def at(self, prepared: Prepared, leaves: Mapping[str, Leaf], setting: Setting) -> dict[str, Parametrization]:
         ((role, leaf),) = leaves.items()
-        self.refuse(setting, (leaf.weight.shape[0], leaf.weight.shape[1]))
+        self.refuse(setting, shape_of(leaf))
         return {role: self.at_matrix(prepared, leaf, setting)}
 
 

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
 from reparam_core.errors import ReparamError
-from reparam_core.methods.base import Method
+from reparam_core.methods.base import Method, shape_of
 from reparam_core.methods.settings import SparsitySetting
+from reparam_core.methods.worked import zeros
 from reparam_core.parametrizations import Dense, Leaf, Sparse
 
 Scores = NDArray[np.float32]
@@ -36,6 +39,13 @@ class ByScore(Method):
             raise ReparamError(f"{self.name} prunes by a score of its own, which no threshold on the weights cuts.",
                                f"Give a fraction or a pattern, as in {self.name}:0.5 or {self.name}:2:4.")  # fmt: skip
         super().refuse(setting, shape)
+
+    def worked(self, leaves: Mapping[str, Leaf], setting: SparsitySetting) -> str:
+        if setting.fraction is None or setting.block is not None:
+            return super().worked(leaves, setting)
+        rows, columns = shape_of(next(iter(leaves.values())))
+        each = int(setting.fraction * columns)
+        return f"{zeros(rows * each, rows * columns)}, {each:,} of a row's {columns:,}"
 
 
 def outside_pattern(scores: Tensor, kept: int, of: int) -> Tensor:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import re
 from abc import abstractmethod
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, ClassVar
@@ -50,6 +52,21 @@ class Removing(Method):
         if setting.fraction is None or setting.block is not None:
             raise ReparamError(f"{self.name} takes a share of what there is, and has no pattern, blocks or threshold.",
                                f"Give a fraction, as in {self.name}:0.25.")  # fmt: skip
+
+    def units_of(self, block: Block) -> str:
+        """What its units are called."""
+        return "units"
+
+    def worked(self, leaves: Block, setting: SparsitySetting) -> str:
+        self.refuse(setting, (0, 0))
+        title = self.block(role_of(next(iter(leaves))))
+        block = {name: leaf for name, leaf in leaves.items() if self.block(role_of(name)) == title}
+        count, numbers = self.count(block), sum(leaf.weight.numel() for leaf in block.values())
+        gone = going(count, setting.fraction or 0)
+        told = (
+            f"{gone:,} of {count:,} {self.units_of(block)} go, {gone * numbers // count:,} of their {numbers:,} numbers"
+        )
+        return told if gone or count == 1 else f"{told}; the first goes at {math.ceil(100 / count)} %"
 
     def blocks(self, leaves: Mapping[str, Leaf]) -> dict[str, Block]:
         """Each block's leaves. Raises ReparamError where a matrix is several parts, none of which has a unit's numbers."""
@@ -177,24 +194,38 @@ class Averaging(RemovingUnits):
 class RemovingHeads(RemovingUnits):
     """Attention heads; queries that share a key/value head are one unit with it."""
 
+    takes: ClassVar[str] = "every matrix of an attention together"
+
     members: ClassVar[re.Pattern[str]] = re.compile(rf"({STACK}\.(?:attention|cross))\.[qkvo]")
 
     def count(self, block: Block) -> int:
         k = next(leaf for name, leaf in block.items() if role_of(name).endswith(".k"))
         return k.weight.shape[0] // (k.head or 1)
 
+    def units_of(self, block: Block) -> str:
+        rows = {role_of(name).rpartition(".")[2]: leaf.weight.shape[0] for name, leaf in block.items()}
+        shared = rows["q"] // rows["k"]
+        return "attention heads" if shared == 1 else f"key/value heads (each with its {shared} heads of queries)"
+
 
 class RemovingNeurons(RemovingUnits):
     """Hidden neurons of an MLP, gated or not."""
+
+    takes: ClassVar[str] = "every matrix of an MLP together"
 
     members: ClassVar[re.Pattern[str]] = re.compile(rf"({STACK}\.mlp)\.(?:up|gate|down)")
 
     def count(self, block: Block) -> int:
         return out_of(block).weight.shape[1]
 
+    def units_of(self, block: Block) -> str:
+        return "hidden neurons"
+
 
 class RemovingLayers(Removing):
     """Whole layers: every matrix of theirs loses every row."""
+
+    takes: ClassVar[str] = "every matrix of the layers together"
 
     members: ClassVar[re.Pattern[str]] = re.compile(rf"({STACK})\.(?:attention|cross|mlp)\.\w+")
 
@@ -204,6 +235,14 @@ class RemovingLayers(Removing):
 
     def count(self, block: Block) -> int:
         return 1
+
+    def worked(self, leaves: Block, setting: SparsitySetting) -> str:
+        self.refuse(setting, (0, 0))
+        layers = {block for name in leaves if (block := self.block(role_of(name)))}
+        stacks = Counter(layer.rpartition("layers.")[0] for layer in layers)
+        gone = sum(going(count, setting.fraction or 0) for count in stacks.values())
+        told = f"{gone:,} of {len(layers):,} layers go"
+        return told if gone else f"{told}; the first goes at {math.ceil(100 / max(stacks.values()))} %"
 
     @abstractmethod
     def score(self, block: Block) -> Tensor:
@@ -266,8 +305,12 @@ def rises(block: Block, count: int) -> Tensor:
 
 def highest(scores: Tensor, fraction: float) -> Tensor:
     """What is left of the units once floor(fraction · count) of the least score went, rising, int64."""
-    gone = min(int(fraction * len(scores)), len(scores) - 1)
-    return scores.argsort(stable=True)[gone:].sort().values
+    return scores.argsort(stable=True)[going(len(scores), fraction) :].sort().values
+
+
+def going(count: int, fraction: float) -> int:
+    """How many of so many units go: floor(fraction · count), never all."""
+    return min(int(fraction * count), count - 1)
 
 
 def members(units: Tensor, width: int) -> Tensor:

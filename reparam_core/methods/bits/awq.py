@@ -1,5 +1,6 @@
 """Activation-aware weight quantization (Lin et al., 2023, section 3.2; the clipping is that of the authors' code)."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, ClassVar
 
@@ -45,6 +46,10 @@ class AWQ(CalibratedMethod):
     def prepare_matrix(self, weight: Tensor, statistics: Statistics) -> Prepared:
         count = max(1, statistics.count)
         return {"gram": statistics.gram / count, "size": statistics.norms / count**0.5}
+
+    def worked(self, leaves: Mapping[str, Leaf], setting: BitsSetting) -> str:
+        (leaf,) = leaves.values()
+        return f"{super().worked(leaves, setting)}; s of {leaf.weight.shape[1]:,} columns"
 
     def at_matrix(self, prepared: Prepared, leaf: Leaf, setting: BitsSetting) -> Scaled:
         weight, gram, least, best = leaf.weight.float(), prepared["gram"], torch.inf, None

@@ -1,15 +1,17 @@
 """One bit a number (XNOR-Net, Rastegari et al., 2016, equation 6)."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
 from torch import Tensor
 
-from reparam_core.methods.base import MatrixMethod, Prepared
+from reparam_core.methods.base import MatrixMethod, Prepared, shape_of
 from reparam_core.methods.grids import numbers_left
 from reparam_core.methods.settings import BitsSetting
 from reparam_core.methods.tables import scales
+from reparam_core.methods.worked import coded
 from reparam_core.parametrizations import Codebook, Leaf
 from reparam_core.registry import register
 
@@ -30,6 +32,10 @@ class Binary(MatrixMethod):
 
     def prepare_matrix(self, weight: Tensor) -> Prepared:
         return {}
+
+    def worked(self, leaves: Mapping[str, Leaf], setting: BitsSetting) -> str:
+        (leaf,) = leaves.values()
+        return coded(shape_of(leaf), len(TABLE), setting.group, "scales")
 
     def at_matrix(self, prepared: Prepared, leaf: Leaf, setting: BitsSetting) -> Codebook:
         scale = numbers_left(leaf, setting.group).abs().nanmean(-1).nan_to_num(0.0)

@@ -1,5 +1,6 @@
 """Weight sharing by k-means (Deep Compression, Han et al., 2016, section 3)."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, ClassVar
 
@@ -8,9 +9,10 @@ from pydantic import Field
 from torch import Tensor
 
 from reparam_core.errors import ReparamError
-from reparam_core.methods.base import MatrixMethod, Prepared
+from reparam_core.methods.base import MatrixMethod, Prepared, shape_of
 from reparam_core.methods.settings import BitsSetting
 from reparam_core.methods.tables import lloyd
+from reparam_core.methods.worked import coded
 from reparam_core.parametrizations import Codebook, Leaf
 from reparam_core.parametrizations.quantized import PER_TENSOR, Group
 from reparam_core.registry import register
@@ -43,6 +45,10 @@ class KMeans(MatrixMethod):
             raise ReparamError("codebook has a table for every row or for the matrix, not for a group.",
                                f"Write codebook:{setting.bits}t for the matrix, codebook:{setting.bits} for rows.")  # fmt: skip
         super().refuse(setting, shape)
+
+    def worked(self, leaves: Mapping[str, Leaf], setting: BitsSetting) -> str:
+        (leaf,) = leaves.values()
+        return coded(shape_of(leaf), 2**setting.bits, setting.group, "tables")
 
     def at_matrix(self, prepared: Prepared, leaf: Leaf, setting: BitsSetting) -> Codebook:
         weight, levels = leaf.weight.float(), 2**setting.bits

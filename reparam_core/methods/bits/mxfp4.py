@@ -1,5 +1,6 @@
 """Microscaling 4-bit floats (OCP Microscaling Formats specification 1.0, 2023: E2M1 under an E8M0 scale)."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -7,10 +8,11 @@ import torch
 from torch import Tensor
 
 from reparam_core.errors import ReparamError
-from reparam_core.methods.base import MatrixMethod, Prepared
+from reparam_core.methods.base import MatrixMethod, Prepared, shape_of
 from reparam_core.methods.grids import groups_of
 from reparam_core.methods.settings import BitsSetting
 from reparam_core.methods.tables import looked_up
+from reparam_core.methods.worked import coded
 from reparam_core.parametrizations import Codebook, Dense, Leaf
 from reparam_core.registry import register
 
@@ -43,6 +45,10 @@ class MXFP4(MatrixMethod):
             raise ReparamError(f"mxfp4 has one scale for every {GROUP} numbers, not for {setting.group}.",
                                f"Write mxfp4:4g{GROUP}.")  # fmt: skip
         super().refuse(setting, shape)
+
+    def worked(self, leaves: Mapping[str, Leaf], setting: BitsSetting) -> str:
+        (leaf,) = leaves.values()
+        return coded(shape_of(leaf), len(TABLE), GROUP, "powers of two")
 
     def at_matrix(self, prepared: Prepared, leaf: Leaf, setting: BitsSetting) -> Codebook:
         largest = groups_of(leaf.weight, GROUP).abs().amax(-1).float().clamp_min(2.0**-100)

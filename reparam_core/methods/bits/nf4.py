@@ -1,15 +1,17 @@
 """4-bit NormalFloat with double quantization (QLoRA, Dettmers et al., 2023, section 3 and appendix E)."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
 from torch import Tensor
 
-from reparam_core.methods.base import MatrixMethod, Prepared
+from reparam_core.methods.base import MatrixMethod, Prepared, shape_of
 from reparam_core.methods.grids import groups_of
 from reparam_core.methods.settings import BitsSetting
 from reparam_core.methods.tables import looked_up, scales
+from reparam_core.methods.worked import coded
 from reparam_core.parametrizations import Codebook, Leaf
 from reparam_core.registry import register
 
@@ -40,6 +42,11 @@ class NF4(MatrixMethod):
 
     def prepare_matrix(self, weight: Tensor) -> Prepared:
         return {}
+
+    def worked(self, leaves: Mapping[str, Leaf], setting: BitsSetting) -> str:
+        (leaf,) = leaves.values()
+        each = f"scales of {8 if self.double else 16} bits"
+        return coded(shape_of(leaf), len(TABLE), setting.group, each)
 
     def at_matrix(self, prepared: Prepared, leaf: Leaf, setting: BitsSetting) -> Codebook:
         largest = groups_of(leaf.weight, setting.group).abs().amax(-1).float()

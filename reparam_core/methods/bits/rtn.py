@@ -1,5 +1,6 @@
 """Round to nearest on a uniform grid (Jacob et al., 2018, equation 1)."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, ClassVar
 
@@ -37,6 +38,10 @@ class RTN(MatrixMethod):
 
     def prepare_matrix(self, weight: Tensor) -> Prepared:
         return {}
+
+    def worked(self, leaves: Mapping[str, Leaf], setting: BitsSetting) -> str:
+        inputs = "" if self.input_bits == UNROUNDED else f"; inputs in {self.input_bits} bits"
+        return super().worked(leaves, setting) + inputs
 
     def at_matrix(self, prepared: Prepared, leaf: Leaf, setting: BitsSetting) -> Quantized | Scaled:
         found = rounded(leaf.weight, setting)

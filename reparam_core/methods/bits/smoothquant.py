@@ -1,5 +1,6 @@
 """SmoothQuant (Xiao et al., 2022, equation 4): weights and inputs rounded, after the inputs' outliers moved to the weights."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, ClassVar
 
@@ -43,6 +44,11 @@ class SmoothQuant(CalibratedMethod):
         of_inputs, of_weights = _size(statistics.peak), _size(weight.abs().amax(0))
         scale = of_inputs.pow(self.alpha) / of_weights.pow(1 - self.alpha)
         return {"columns": ((scale.max() * scale.min()).sqrt() / scale).half()}  # a factor of all alters nothing
+
+    def worked(self, leaves: Mapping[str, Leaf], setting: BitsSetting) -> str:
+        (leaf,) = leaves.values()
+        columns = leaf.weight.shape[1]
+        return f"{super().worked(leaves, setting)}; s of {columns:,} columns, inputs in {self.input_bits} bits"
 
     def at_matrix(self, prepared: Prepared, leaf: Leaf, setting: BitsSetting) -> Scaled:
         columns = prepared["columns"]

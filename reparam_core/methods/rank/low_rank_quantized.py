@@ -1,5 +1,6 @@
 """A quantized matrix with a low-rank correction of its error in the output's norm (LQER, Zhang et al., 2024; EoRA, Liu et al., 2024)."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, ClassVar
 
@@ -7,11 +8,12 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from reparam_core.methods.base import CalibratedMethod, Prepared
+from reparam_core.methods.base import CalibratedMethod, Prepared, shape_of
 from reparam_core.methods.factors import cut, factored
 from reparam_core.methods.grids import rounded
 from reparam_core.methods.settings import BitsSetting, RankSetting
 from reparam_core.methods.whitening import whitener
+from reparam_core.methods.worked import coded, factors
 from reparam_core.parametrizations import Leaf, Quantized, Statistics, Sum
 from reparam_core.registry import register
 
@@ -35,6 +37,11 @@ class LowRankQuantized(CalibratedMethod):
         error = (weight - self._rounded(weight).dense()).double()
         a, sigma, b = torch.linalg.svd(error @ whitened.factor, full_matrices=False)
         return factored(a, sigma, b @ whitened.inverse)
+
+    def worked(self, leaves: Mapping[str, Leaf], setting: RankSetting) -> str:
+        (leaf,) = leaves.values()
+        shape = shape_of(leaf)
+        return f"UVᵀ: {factors(shape, setting)}; Q: {coded(shape, 2**self.bits, self.group, 'grids')}"
 
     def at_matrix(self, prepared: Prepared, leaf: Leaf, setting: RankSetting) -> Sum:
         return Sum([self._rounded(leaf.weight.float()), cut(prepared, setting)])

@@ -1,5 +1,6 @@
 """Low rank plus sparse by alternating projections (GoDec, Zhou and Tao, 2011, equation 5)."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, ClassVar
 
@@ -7,8 +8,9 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from reparam_core.methods.base import MatrixMethod, Prepared
+from reparam_core.methods.base import MatrixMethod, Prepared, shape_of
 from reparam_core.methods.settings import RankSetting
+from reparam_core.methods.worked import factors
 from reparam_core.parametrizations import Dense, Leaf, LowRank, Sparse, Sum
 from reparam_core.registry import register
 
@@ -31,9 +33,17 @@ class LowRankSparse(MatrixMethod):
     def prepare_matrix(self, weight: Tensor) -> Prepared:
         return {}
 
+    def worked(self, leaves: Mapping[str, Leaf], setting: RankSetting) -> str:
+        rows, columns = shape_of(next(iter(leaves.values())))
+        return f"UVᵀ: {factors((rows, columns), setting)}; S keeps {self._count(rows * columns):,} of mn = {rows * columns:,}"
+
+    def _count(self, numbers: int) -> int:
+        """How many of them S keeps."""
+        return max(1, int(self.kept * numbers))
+
     def at_matrix(self, prepared: Prepared, leaf: Leaf, setting: RankSetting) -> Sum:
         w = leaf.weight.float()
-        count = max(1, int(self.kept * w.numel()))
+        count = self._count(w.numel())
         sparse = torch.zeros_like(w)
         for _ in range(self.iterations):
             a, sigma, b = torch.linalg.svd(w - sparse, full_matrices=False)

@@ -1,5 +1,6 @@
 """Pruning with weight update by optimal brain surgeon, block by block (Frantar and Alistarh, 2023, algorithm 1)."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, ClassVar, Literal
 
@@ -8,11 +9,12 @@ from pydantic import Field
 from torch import Tensor
 
 from reparam_core.errors import ReparamError
-from reparam_core.methods.base import CalibratedMethod, Prepared
+from reparam_core.methods.base import CalibratedMethod, Prepared, shape_of
 from reparam_core.methods.column_rounding import ColumnRounding
 from reparam_core.methods.hessian import BLOCK, inverse_factor, unused, walk_columns
 from reparam_core.methods.patterns import ByScore, lowest_blocks, outside_pattern, pruned
 from reparam_core.methods.settings import UNROUNDED, BitsSetting, SparsitySetting
+from reparam_core.methods.worked import squares, squares_in, zeros
 from reparam_core.parametrizations import Leaf, Sparse, Statistics
 from reparam_core.registry import register
 
@@ -50,6 +52,17 @@ class SparseGPT(ByScore, CalibratedMethod):
             raise ReparamError(f"sparsegpt goes by {BLOCK} columns at a time, into which blocks of {setting.block} do not fit.",
                                f"Take blocks whose side divides {BLOCK}, as in sparsegpt:0.5b16.")  # fmt: skip
         super().refuse(setting, shape)
+
+    def worked(self, leaves: Mapping[str, Leaf], setting: SparsitySetting) -> str:
+        rounded = "" if self.kept_bits == UNROUNDED else f"; the others in {self.kept_bits} bits"
+        if setting.fraction is None:
+            return super().worked(leaves, setting) + rounded
+        rows, columns = shape_of(next(iter(leaves.values())))
+        side = setting.block or 1
+        blocks = [squares_in((rows, min(BLOCK, columns - start)), side) for start in range(0, columns, BLOCK)]
+        gone = sum(int(setting.fraction * count) for count in blocks)
+        told = zeros(gone, rows * columns) if side == 1 else squares(gone, sum(blocks), side)
+        return f"{told}, the same share of every {min(BLOCK, columns)} columns{rounded}"
 
     def at_matrix(self, prepared: Prepared, leaf: Leaf, setting: SparsitySetting) -> Sparse:
         weight = leaf.weight.float().clone()
