@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 from typing import Any
 
+from reparam_core.recipes import Recipe
+
 CARDS = Path(__file__).resolve().parents[2] / "assets" / "methods"
 REFERENCES, MEASURED = CARDS / "references.json", CARDS / "measured.json"
+BASE = "base"  # the untouched model among the runs
 
 
 @dataclass(frozen=True)
@@ -30,17 +34,30 @@ class Run:
     perplexity: Mapping[str, float]
     delta_nll: Mapping[str, list[float] | None]  # nats above the untouched model, 95 % paired interval
     measured: str  # when and on what
+    untouched: Mapping[str, float] = field(default_factory=dict)  # this code's perplexity of the base, by text
 
     @property
-    def method(self) -> str:
-        """Whose run it is: a recipe of one step, or what is rewritten before one."""
-        return self.recipe.partition(" + ")[0].partition(":")[0]
+    def methods(self) -> frozenset[str]:
+        """Whose run it is: every rewrite and every method in its recipe, a preset's too."""
+        return _named(self.recipe)
 
     def ratio(self, text: str) -> float | None:
         """This code's perplexity against the reference's: at most 1.02 is the goal."""
         if text not in self.reference or text not in self.perplexity:
             return None
         return self.perplexity[text] / self.reference[text]
+
+    def gap(self, text: str) -> tuple[float, float, float] | None:
+        """ln of that ratio, and where it lies by what chance the text left in this code's figure alone, in nats.
+
+        The reference's losses are known as one figure, so that nothing is paired with them: the interval is that of this
+        code's rise above the base, moved by ln(reference / base), and wider than a paired one would be.
+        """
+        ratio, interval = self.ratio(text), self.delta_nll.get(text)
+        if ratio is None or interval is None or text not in self.untouched:
+            return None
+        rise = math.log(self.reference[text] / self.untouched[text])
+        return math.log(ratio), interval[0] - rise, interval[1] - rise
 
 
 @dataclass(frozen=True)
@@ -61,22 +78,28 @@ def protocol() -> dict[str, Any]:
 def runs() -> list[Run]:
     """Every run of the protocol, measured or not, in the order of its table."""
     found = {row["recipe"]: row for row in _read(MEASURED)["rows"]}
-    texts = protocol()["texts"]
-    return [_run(told, found.get(told["recipe"], {}), texts) for told in _read(REFERENCES)["runs"]]
+    untouched = found.get(BASE, {}).get("perplexity", {})
+    return [_run(told, found.get(told["recipe"], {}), untouched) for told in _read(REFERENCES)["runs"]]
 
 
-def _run(told: Mapping[str, Any], found: Mapping[str, Any], texts: Mapping[str, Any]) -> Run:
-    reference = {text: float(told[text]) for text in texts if text in told}
-    return Run(
-        told["recipe"], reference, found.get("perplexity", {}), found.get("delta_nll", {}), found.get("measured", "")
-    )
+def _run(told: Mapping[str, Any], found: Mapping[str, Any], untouched: Mapping[str, float]) -> Run:
+    reference = {text: float(told[text]) for text in protocol()["texts"] if text in told}
+    return Run(told["recipe"], reference, found.get("perplexity", {}), found.get("delta_nll", {}),
+               found.get("measured", ""), untouched)  # fmt: skip
 
 
 def card(method: str) -> Card:
-    """Of the method of that name; empty where nothing is known."""
+    """Of the method or the rewrite of that name; empty where nothing is known."""
     published = [Published(one["claim"], one["source"]) for one in _read(REFERENCES)["published"]
                  if method in one["methods"]]  # fmt: skip
-    return Card(published, [one for one in runs() if one.method == method])
+    return Card(published, [one for one in runs() if method in one.methods])
+
+
+@cache
+def _named(recipe: str) -> frozenset[str]:
+    parsed = Recipe.parse(recipe)
+    steps = [step for rule in parsed.rules for step in rule.steps.values() if step is not None]
+    return frozenset(one.name for one in parsed.transform) | {step.method.name for step in steps}
 
 
 def _read(path: Path) -> dict[str, Any]:

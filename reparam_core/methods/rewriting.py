@@ -57,6 +57,7 @@ class Transform(ABC):
     summary: ClassVar[str]  # what it does, in about six words
     formula: ClassVar[str] = ""  # lines of LaTeX: W is (out, in), x a token's residual stream
     needs: ClassVar[frozenset[str]] = frozenset()  # range: the network's peaks, over calibration text
+    takes: ClassVar[str] = "whole decoders with RMSNorm"  # in words
 
     def refuse(self, network: Network) -> None:
         """Raises ReparamError where it cannot keep this network's function: asked before any number is touched."""
