@@ -18,6 +18,10 @@ def test_every_run_is_a_recipe_of_a_method_that_there_is() -> None:
         assert set(run.reference) | set(run.perplexity) <= set(protocol()["texts"])
 
 
+def test_every_method_and_every_rewrite_is_run() -> None:
+    assert set().union(*(run.methods for run in runs())) == {*methods(), *transforms()}
+
+
 def test_a_run_is_on_the_card_of_every_method_in_it() -> None:
     assert "rotate + rtn:4g64" in recipes_of("rotate")
     assert "rotate + rtn:4g64" in recipes_of("rtn")
