@@ -116,12 +116,20 @@ def _at_once(work: Work, plan: Plan, dtype: torch.dtype, parts: Finished) -> Mak
     yield from preparing(work, plan)
     together = portions(plan)
     for index, roles in enumerate(together):
-        made = Returning(transforming(work, {role: plan[role] for role in roles}, dtype))
-        for share, what in made:
+        steps = Returning(_together(work, {role: plan[role] for role in roles}, dtype))
+        for share, what in steps:
             yield (index + share) / len(together), what
-        parts.keep(made.value)
-        forms |= made.value
+        parts.keep(steps.value)
+        forms |= steps.value
     return forms
+
+
+def _together(work: Work, plan: Plan, dtype: torch.dtype) -> Making:
+    """A portion: matrix by matrix where that takes long, so that there are places to stop, else two at a time."""
+    if not all(type(step.method).instant for step in steps_of(plan)):
+        return (yield from transforming(work, plan, dtype))
+    yield 0.0, f"Rewriting {next(iter(plan))}"
+    return side_by_side(work, plan, dtype)
 
 
 def _in_order(work: Work, plan: Plan, read: Sequences, kept: Mapping[str, Parametrization], parts: Finished) -> Making:
@@ -144,7 +152,7 @@ def _in_order(work: Work, plan: Plan, read: Sequences, kept: Mapping[str, Parame
         work.known["sequential"] = yield from _told(gathered, share, f"Reading the calibration text in {block.layer}")
         if missing:
             yield share, f"Compressing {block.layer}"
-            made = side_by_side(work, missing)
+            made = side_by_side(work, missing, torch.float32)
             parts.keep(made)
             forms |= made
         work.model.install(walk.module, {role: forms[role] for role in mine})

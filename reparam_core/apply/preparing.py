@@ -35,12 +35,12 @@ def preparing(work: Work, plan: Plan) -> Iterator[tuple[float, str]]:
             work.prepare += time.perf_counter() - started
 
 
-def side_by_side(work: Work, plan: Plan) -> dict[str, Parametrization]:
-    """The plan's matrices in their new forms, two at a time: nothing of what they need is kept."""
+def side_by_side(work: Work, plan: Plan, dtype: torch.dtype) -> dict[str, Parametrization]:
+    """The plan's matrices in their new forms, two at a time, one thread each: NumPy's passes have no more."""
     plans = [{role: plan[role] for role in batch} for batch in batches(plan)]
     works = [work.apart() for _ in plans]
     with single_threaded(), ThreadPoolExecutor(SIDE_BY_SIDE) as pool:
-        made = list(pool.map(lambda apart, own: finished(transforming(apart, own, torch.float32)), works, plans))
+        made = list(pool.map(lambda apart, own: finished(transforming(apart, own, dtype)), works, plans))
     work.prepare += sum(apart.prepare for apart in works) / max(1, min(SIDE_BY_SIDE, len(works)))
     return {role: form for forms in made for role, form in forms.items()}
 

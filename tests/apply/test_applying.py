@@ -178,14 +178,18 @@ def test_another_storage_rounds_every_float(storage: str, model: Model) -> None:
 def test_whoever_cancels_gets_nothing(llama: Model) -> None:
     asked: list[str] = []
     with pytest.raises(CancelledError):
-        apply(llama, "rtn:4", progress=lambda share, role: asked.append(role), cancelled=lambda: len(asked) == 3)
-    assert len(asked) == 3
+        apply(llama, "rtn:4", progress=lambda share, role: asked.append(role), cancelled=lambda: len(asked) == 1)
+    assert len(asked) == 1
 
 
-def test_progress_rises_over_every_matrix(llama: Model) -> None:
+@pytest.mark.parametrize(("recipe", "places"), [("hqq:4", 14), ("rtn:4", 2)])
+def test_progress_rises_over_every_matrix_that_takes_long_and_else_over_layers(
+    recipe: str, places: int, llama: Model
+) -> None:
     told: list[tuple[float, str]] = []
-    setting = apply(llama, "rtn:4", progress=lambda share, what: told.append((share, what)))
-    assert [what for _, what in told] == [f"Rewriting {role}" for role in setting.forms]
+    setting = apply(llama, recipe, progress=lambda share, what: told.append((share, what)))
+    roles = list(setting.forms)
+    assert [what for _, what in told] == [f"Rewriting {role}" for role in roles[:: len(roles) // places]]
     assert [share for share, _ in told] == sorted(share for share, _ in told)
     assert told[0][0] == 0
     assert told[-1][0] < 1
