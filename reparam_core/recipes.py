@@ -37,6 +37,7 @@ from reparam_core.splits.base import Split
 MOST_PATTERNS = 1000  # that the braces of one glob may stand for
 ROLES_TOLD = 8
 Gathered = Literal["one-shot", "sequential"]
+Shrinkage = Annotated[float, Field(ge=0, lt=1)]
 EXAMPLE = "svd:0.5 + magnitude:0.5 + rtn:4g64"
 CACHE = "cache"  # how a short form names what is kept of keys and values
 RULES = '{"rules": [{"rank": {"method": "svd", "keep": 0.5}}]}'
@@ -50,6 +51,7 @@ class Step:
     setting: Setting
     statistics: Gathered = "one-shot"  # of the base's inputs, or behind the compressed blocks before it
     split: Split | None = None  # how the setting is spread over the matrices; None: the same for each
+    shrinkage: float = 0.0  # how far the Gram matrix is drawn towards a multiple of the identity
 
     @property
     def axis(self) -> str:
@@ -75,11 +77,13 @@ class Step:
         """As a recipe writes it: the method's fields only where they differ from its defaults."""
         how: dict[str, str] = {} if self.statistics == "one-shot" else {"statistics": self.statistics}
         how |= {"split": self.split.name} if self.split else {}
-        return {"method": self.method.name} | self.own_fields() | self.setting.given() | how
+        drawn = {"shrinkage": self.shrinkage} if self.shrinkage else {}
+        return {"method": self.method.name} | self.own_fields() | self.setting.given() | how | drawn
 
     def short(self) -> str:
         """`svd:0.5`; fields of the method's own, which the short form has no place for, in brackets."""
-        own = ", ".join(f"{name} {value}" for name, value in self.own_fields().items())
+        fields_told = self.own_fields() | ({"shrinkage": self.shrinkage} if self.shrinkage else {})
+        own = ", ".join(f"{name} {value}" for name, value in fields_told.items())
         how = "" if self.statistics == "one-shot" else f"@{self.statistics}"
         how += f"@{self.split.name}" if self.split else ""
         return f"{self.method.name}:{self.setting.short()}{how}{own and f' ({own})'}"
@@ -91,44 +95,66 @@ class Step:
             raise ReparamError(
                 f"The {axis} step needs a method, got {_shown(raw)}.", f"Known: {', '.join(methods(axis))}."
             )
-        kind = method(str(raw["method"]), axis)
+        kind = method(_scored(str(raw["method"]), raw.get("score"), axis), axis)
         endless = [name for name, value in raw.items() if isinstance(value, float) and not math.isfinite(value)]
         if endless:
             raise ReparamError(f"The {axis} step '{kind.name}' is wrong: {endless[0]} is {raw[endless[0]]}.",
                                "Give a finite number.")  # fmt: skip
         own = {one.name: raw[one.name] for one in fields(kind) if one.name in raw}
-        how = {"statistics": raw["statistics"]} if kind.needs and "statistics" in raw else {}
+        how = {name: raw[name] for name in ("statistics", "shrinkage") if kind.needs and name in raw}
         spread = split(str(raw["split"]), axis) if raw.get("split") is not None else None
         rest = {
-            name: value for name, value in raw.items() if name != "method" and name not in own | how | {"split": None}
+            name: value
+            for name, value in raw.items()
+            if name not in own | how | dict.fromkeys(("method", "score", "split"))
         }
         try:
             if axis == "bits" and "bits" not in rest and len(kind.widths) == 1:
                 rest["bits"] = kind.widths[0]
             gathered = TypeAdapter(Gathered).validate_python(how.get("statistics", "one-shot"))
-            step = cls(TypeAdapter(kind).validate_python(own), SETTINGS[axis].model_validate(rest), gathered, spread)
+            drawn = TypeAdapter(Shrinkage).validate_python(how.get("shrinkage", 0.0))
+            step = cls(
+                TypeAdapter(kind).validate_python(own), SETTINGS[axis].model_validate(rest), gathered, spread, drawn
+            )
         except ValidationError as error:
             raise ReparamError(
                 f"The {axis} step '{kind.name}' is wrong: {_plain(error)}.", _allowed(axis, kind)
             ) from None
-        width = getattr(step.setting, "bits", None)
+        step.refuse()
+        return step
+
+    def refuse(self) -> None:
+        """Raises ReparamError for a setting that the method has not, or that its split cannot spread."""
+        kind = type(self.method)
+        width = getattr(self.setting, "bits", None)
         if width is not None and width not in kind.widths:
             raise ReparamError(f"The bits step '{kind.name}' is wrong: it has no form of {width} bits.",
                                f"It takes {kind.widths[0]}{f' to {kind.widths[-1]}' if len(kind.widths) > 1 else ''}.")  # fmt: skip
-        if getattr(step.setting, "symmetric", False) and not kind.symmetric:
+        if getattr(self.setting, "symmetric", False) and not kind.symmetric:
             raise ReparamError(
                 f"The bits step '{kind.name}' is wrong: its grid is never symmetric.", "Leave symmetric out."
             )
-        if spread is not None and (reason := spread.unsuited(step.method)):
-            raise ReparamError(f"The {axis} step '{kind.name}' is wrong: {reason}.",
+        if self.split is not None and (reason := self.split.unsuited(self.method)):
+            raise ReparamError(f"The {self.axis} step '{kind.name}' is wrong: {reason}.",
                                "Leave split out, or take another method or scope.")  # fmt: skip
-        if spread is not None:
-            spread.refuse(step.setting)
-        return step
+        if self.split is not None:
+            self.split.refuse(self.setting)
+
+
+def _scored(name: str, score: Any, axis: str) -> str:
+    """The method that removes the same units by that score: heads by flap are flap-heads, by magnitude they are heads."""
+    if score is None:
+        return name
+    units = [one for one, kind in methods(axis).items() if kind.shrinks and name and f"-{one}".endswith(f"-{name}")]
+    scores = {one.removesuffix(name).rstrip("-") or "magnitude": one for one in units}
+    if score not in scores:
+        raise ReparamError(f"{quoted(name)} has no score {quoted(str(score))}.",
+                           f"Known: {', '.join(scores)}." if scores else "Leave score out.")  # fmt: skip
+    return scores[score]
 
 
 def _allowed(axis: str, kind: type[Method]) -> str:
-    how = (["statistics"] if kind.needs else []) + (["split"] if splits(axis) else [])
+    how = (["statistics", "shrinkage"] if kind.needs else []) + (["split"] if splits(axis) else [])
     names = [*SETTINGS[axis].model_fields, *(one.name for one in fields(kind)), *how]
     return f"Its fields are {', '.join(names)}."
 
@@ -420,8 +446,9 @@ def short_rules(text: str) -> list[dict[str, Any]]:
 def _short_step(part: str) -> tuple[str, dict[str, Any]]:
     said, *hows = (one.strip() for one in part.split("@"))
     name, _, value = said.partition(":")
+    value, slash, score = value.partition("/")
     wrong = ReparamError(f"{quoted(part)} is no step of a recipe.", f"Write 'base', or steps like '{EXAMPLE}'.")
-    if not name or (":" in said) != bool(value) or not all(hows):
+    if not name or (":" in said) != bool(value) or bool(slash) != bool(score) or not all(hows):
         raise wrong
     if name in transforms():
         raise ReparamError(f"{quoted(part)} is no step of a recipe: a transform has no setting.", f"Write {name}.")
@@ -432,7 +459,10 @@ def _short_step(part: str) -> tuple[str, dict[str, Any]]:
     if not found:
         raise ReparamError(f"{quoted(value)} is no setting for {name}.", f"Write {EXAMPLES[kind.axis]}.")
     given = {key: text for key, text in found.groupdict().items() if text is not None}
-    step: dict[str, Any] = {"method": name, **{_how(kind.axis, one): one for one in hows}}
+    step: dict[str, Any] = {
+        "method": _scored(name, score or None, kind.axis),
+        **{_how(kind.axis, one): one for one in hows},
+    }
     if len(step) != 1 + len(hows):
         raise ReparamError(f"{quoted(part)} says twice how it goes.", "Name the statistics once, and one split.")
     if given.pop("tensor", None):

@@ -256,7 +256,7 @@ OPTIONS = {
         "--data",
         "frob",
     ): "There is no text or table 'frob'. Known: addresses, moby-dick, reviews, mixture, addresses-train, "
-    "dates-train, movie-reviews, last-words, state-capitals; or a file.",
+    "sentences, dates-train, movie-reviews, last-words, state-capitals; or a file.",
     ("--data", "dates"): "dates has more than 20 different answers",
     ("--dtype", "int3"): "Unknown dtype",
     ("--device", "tpu"): "Unknown device",

@@ -86,6 +86,32 @@ def test_rewrites_come_first(text: str, names: list[str], axes: list[str]) -> No
     assert Recipe.parse({"rules": recipe.as_json()["rules"]}).canonical != recipe.canonical
 
 
+@pytest.mark.parametrize(("text", "method"), [("heads:0.25/flap", "flap-heads"), ("heads:0.25/magnitude", "heads"),
+                                              ("neurons:0.25/obs", "obs-neurons"), ("layers:0.25/measured", "measured-layers")])  # fmt: skip
+def test_a_score_is_a_method_of_the_same_units(text: str, method: str) -> None:
+    assert Recipe.parse(text) == Recipe.parse(f"{method}:0.25")
+    name, _, score = text.partition(":0.25/")
+    written = {"rules": [{"sparsity": {"method": name, "fraction": 0.25, "score": score}}]}
+    assert Recipe.parse(written) == Recipe.parse(text)
+
+
+@pytest.mark.parametrize("text", ["heads:0.25/frob", "wanda:0.5/flap", "heads:0.25/", "svd:0.5/whitened", "rtn:4/flap"])
+def test_an_unknown_score_is_told(text: str) -> None:
+    with pytest.raises(ReparamError, match=r"has no score|is no step"):
+        Recipe.parse(text)
+
+
+def test_shrinkage_is_of_what_reads_statistics_and_left_out_at_nothing() -> None:
+    step = {"method": "wanda", "fraction": 0.5}
+    given = Recipe.parse({"rules": [{"sparsity": step | {"shrinkage": 0.1}}]})
+    assert given.as_json()["rules"] == [{"sparsity": step | {"shrinkage": 0.1}}]
+    assert given.short() == "wanda:0.5 (shrinkage 0.1)"
+    assert Recipe.parse({"rules": [{"sparsity": step | {"shrinkage": 0}}]}) == Recipe.parse("wanda:0.5")
+    for wrong in ({"method": "magnitude", "fraction": 0.5, "shrinkage": 0.1}, step | {"shrinkage": 1}):
+        with pytest.raises(ReparamError):
+            Recipe.parse({"rules": [{"sparsity": wrong}]})
+
+
 def test_a_rewrites_own_fields_are_told() -> None:
     said = {"transform": [{"method": "rotate", "seed": 3, "heads": True}], "rules": []}
     recipe = Recipe.parse(said)

@@ -43,7 +43,7 @@ class Work:
         found = self.known.get(step.statistics, {}).get(role)
         if found is None:
             raise nothing_read(role, step)
-        return found
+        return found.shrunk(step.shrinkage) if step.shrinkage else found
 
 
 def nothing_read(role: str, step: Step) -> ReparamError:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass, replace
 
+import torch
 from torch import Tensor
 
 
@@ -36,6 +37,12 @@ class Statistics:
     def of_inputs(self) -> Statistics:
         """Without what is known of the matrix's rows: what a factor with the same inputs and other rows is told."""
         return self if self.fisher is None else replace(self, fisher=None)
+
+    def shrunk(self, share: float) -> Statistics:
+        """With the Gram matrix drawn towards the identity times its mean eigenvalue (Ledoit and Wolf, 2004)."""
+        middle = share * self.gram.diagonal().mean()
+        gram = (1 - share) * self.gram + middle * torch.eye(len(self.gram))
+        return replace(self, gram=gram, digest=hashlib.sha256(f"{self.digest}|{share}".encode()).hexdigest())
 
     def sliced(self, rows: Tensor | None, columns: Tensor | None) -> Statistics:
         """Of these columns of the input alone, and of these rows of the matrix; None: all of them."""

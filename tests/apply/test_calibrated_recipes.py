@@ -155,6 +155,16 @@ def test_other_text_is_other_statistics(llama: Model) -> None:
         assert not same(first, other)
 
 
+def test_shrinkage_draws_the_statistics_towards_none(llama: Model) -> None:
+    """At almost all of it every input weighs the same, and what is left of the whitened SVD is the plain one."""
+    drawn = rules({"rank": {"method": "whitened-svd", "keep": 0.5, "shrinkage": 0.999999}})
+    found, plain, whitened = (apply(llama, one, calibration=read(24, 16)).forms
+                              for one in (drawn, "svd:0.5", "whitened-svd:0.5"))  # fmt: skip
+    for role, form in found.items():
+        torch.testing.assert_close(form.dense(), plain[role].dense(), atol=2e-3, rtol=0)
+        assert (form.dense() - plain[role].dense()).norm() < (whitened[role].dense() - plain[role].dense()).norm() / 10
+
+
 def test_where_nothing_reads_no_text_is_read(llama: Model, passes: list[int]) -> None:
     apply(llama, "svd:0.5 + magnitude:2:4 + hqq:4")
     assert not passes
