@@ -109,7 +109,7 @@ def _leaf_shapes(model: Model, role: str, step: Step) -> list[Shape]:
     if role not in model.packed:
         return [model.matrices[role].shape]
     leaves = model.packed[role].leaves()
-    if not leaves and model.packed[role].parameters_kept:
+    if not leaves and model.packed[role].operations:
         raise nothing_left(role, model.packed[role], step)
     return [(leaf.weight.shape[0], leaf.weight.shape[1]) for leaf in leaves]
 

@@ -142,10 +142,10 @@ def told_where(name: str) -> Iterator[None]:
 def named_leaves(work: Work, step: Step, role: str, form: Parametrization) -> Iterator[tuple[str, Leaf]]:
     """What the step works on, with role and path. Raises ReparamError where an earlier compression left nothing.
 
-    Of a matrix that is gone altogether there is nothing to work on, and nothing amiss.
+    Of a matrix that is gone altogether, but for a bias, there is nothing to work on, and nothing amiss.
     """
     found = form.leaves(work.statistics(step, role))
-    if not found and form.parameters_kept:
+    if not found and form.operations:
         raise nothing_left(role, form, step)
     head = work.model.head_width(role)
     return ((f"{role}{SEPARATOR}{leaf.path}", replace(leaf, head=head)) for leaf in found)

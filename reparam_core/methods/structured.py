@@ -6,7 +6,7 @@ import math
 import re
 from abc import abstractmethod
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Annotated, ClassVar
 
@@ -223,7 +223,7 @@ class RemovingNeurons(RemovingUnits):
 
 
 class RemovingLayers(Removing):
-    """Whole layers: every matrix of theirs loses every row."""
+    """Whole layers: every matrix of theirs loses every row, or every column where something is added in their place."""
 
     takes: ClassVar[str] = "every matrix of the layers together"
 
@@ -248,6 +248,10 @@ class RemovingLayers(Removing):
     def score(self, block: Block) -> Tensor:
         """What the layer is worth, a number."""
 
+    def added(self, out: Leaf) -> Tensor | None:
+        """What a matrix that leads out answers in the place of all that it was, (out); None: nothing."""
+        return None
+
     def prepare(self, leaves: Mapping[str, Leaf]) -> Prepared:
         return {name: self.score(block).reshape(1) for name, block in self.blocks(leaves).items()}
 
@@ -255,22 +259,29 @@ class RemovingLayers(Removing):
         self, prepared: Prepared, leaves: Mapping[str, Leaf], setting: SparsitySetting
     ) -> dict[str, Parametrization]:
         self.refuse(setting, (0, 0))
-        stacks: dict[str, list[str]] = {}
-        for name in prepared:
-            stacks.setdefault(name.rpartition("layers.")[0], []).append(name)
         kept = {
             names[place]
-            for names in stacks.values()
+            for names in stacks(prepared)
             for place in highest(torch.cat([prepared[name] for name in names]), setting.fraction or 0).tolist()
         }
-        return {name: Dense(leaf.weight, leaf.storage) if self.block(role_of(name)) in kept else _gone(leaf)
+        return {name: Dense(leaf.weight, leaf.storage) if self.block(role_of(name)) in kept else self._gone(name, leaf)
                 for name, leaf in leaves.items()}  # fmt: skip
 
+    def _gone(self, name: str, leaf: Leaf) -> Sliced:
+        """A matrix of which nothing is left, but for what is added in its place."""
+        shape, none = (leaf.weight.shape[0], leaf.weight.shape[1]), torch.empty(0, dtype=torch.int64)
+        added = self.added(leaf) if leads_out(name) else None
+        if added is None:
+            return Sliced(Dense(leaf.weight[:0], leaf.storage), shape, none, None)
+        return Sliced(Dense(leaf.weight[:, :0], leaf.storage), shape, None, none, added)
 
-def _gone(leaf: Leaf) -> Sliced:
-    """A matrix of which no row is left."""
-    shape = (leaf.weight.shape[0], leaf.weight.shape[1])
-    return Sliced(Dense(leaf.weight[:0], leaf.storage), shape, torch.empty(0, dtype=torch.int64), None)
+
+def stacks(layers: Iterable[str]) -> list[list[str]]:
+    """The layers of each stack, from the first to the last."""
+    found: dict[str, list[str]] = {}
+    for name in sorted(layers, key=lambda one: int(one.rpartition(".")[2])):
+        found.setdefault(name.rpartition("layers.")[0], []).append(name)
+    return list(found.values())
 
 
 def leads_out(name: str) -> bool:

@@ -78,7 +78,7 @@ class Sliced(Around):
         return Sliced(inner, self.shape, self.rows, self.columns, bias)
 
     def leaves(self, statistics: Statistics | None = None) -> list[Leaf]:
-        if not self.parameters_kept:
+        if not self.inner.parameters_kept:
             return []
         known = None if statistics is None else statistics.sliced(self.rows, self.columns)
         return [leaf.below("inner") for leaf in self.inner.leaves(known)]
@@ -133,8 +133,8 @@ class Sliced(Around):
 
     @property
     def kernel(self) -> str:
-        if not self.parameters_kept:
-            return "no product: nothing of the matrix is left"
+        if not self.inner.parameters_kept:
+            return "no product: nothing of the matrix is left" if self.bias is None else "no product, only a bias"
         return f"{self.inner.kernel}, of the smaller matrix{'' if self.bias is None else ', and a bias'}"
 
     def spec(self) -> Spec:

@@ -156,7 +156,7 @@ def test_a_method_of_one_width_is_tried_at_that_alone() -> None:
 def test_methods_that_look_at_more_than_a_matrix_are_left_out() -> None:
     every = {name: kind for axis in POSITIONS for name, kind in methods(axis).items()}
     assert {name for name, kind in every.items() if not suited(kind)} == {
-        "heads", "neurons", "layers", "obs-heads", "obs-neurons", "flap-heads", "flap-neurons",
+        "heads", "neurons", "layers", "obs-heads", "obs-neurons", "flap-heads", "flap-neurons", "flap-layers",
         "measured-heads", "measured-layers"}  # fmt: skip
 
 

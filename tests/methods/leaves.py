@@ -51,12 +51,14 @@ def unit_of(name: str, one: Leaf) -> dict[str, Leaf]:
     """What a method is given so that it can work on that leaf: the leaf first, and what goes together with it.
 
     Of a method that removes whole units the leaf is the matrix that leads out of a block, each column a unit; of one that
-    removes whole layers it is in the lightest of ten.
+    removes whole layers it is in the lightest of ten, the last of them, which is missed least.
     """
     block = methods()[name]().block("layers.0.mlp.down")
     if block == "layers.0":
-        heavy = replace(one, weight=1e4 * (1 + one.weight.abs()), mask=None)
-        return {f"layers.{number}.mlp.down": heavy if number else one for number in range(10)}
+        known = one.statistics
+        missed = None if known is None or known.rises is None else replace(known, rises=1 + known.rises)
+        heavy = replace(one, weight=1e4 * (1 + one.weight.abs()), mask=None, statistics=missed)
+        return {f"layers.{9 - place}.mlp.down": heavy if place else one for place in range(10)}
     if block == "layers.0.mlp.down":
         return {"w": one}
     into = Leaf("", matrix((one.weight.shape[1], 5), seed=9), head=1)

@@ -448,7 +448,7 @@ def test_there_is_no_pattern_of_whole_units(architecture: str, name: str, settin
 @OF_EVERY_METHOD
 @pytest.mark.parametrize(("before", "told"), [("svd:0.5", "needs whole matrices"), ("rtn:4", "is quantized already"), ("magnitude:0.5", ""),
                                               ("neurons:0.5", ""), ("heads:0.5", ""), ("layers:0.5", ""),
-                                              ("flap-neurons:0.5", ""), ("flap-heads:0.5", ""),
+                                              ("flap-neurons:0.5", ""), ("flap-heads:0.5", ""), ("flap-layers:0.5", ""),
                                               ("measured-heads:0.5", ""), ("measured-layers:0.5", "")])  # fmt: skip
 def test_on_what_was_compressed_before(
     architecture: str, name: str, before: str, told: str, model: Model, tmp_path: Path

@@ -21,7 +21,10 @@ def sliced(rows: Tensor | None, columns: Tensor | None, bias: bool) -> Sliced:
     return Sliced(Dense(drawn(*kept)), SHAPE, rows, columns, drawn(kept[0], seed=1) if bias else None)
 
 
-EVERY = pytest.mark.parametrize(("rows", "columns"), [(None, COLUMNS), (ROWS, None), (ROWS, COLUMNS), (None, None)])
+NONE = torch.tensor([], dtype=torch.int64)
+EVERY = pytest.mark.parametrize(
+    ("rows", "columns"), [(None, COLUMNS), (ROWS, None), (ROWS, COLUMNS), (None, None), (None, NONE)]
+)
 EITHER = pytest.mark.parametrize("bias", [False, True])
 
 
@@ -80,6 +83,14 @@ def test_what_becomes_of_the_matrix_leaves_the_bias_alone() -> None:
     torch.testing.assert_close(made(x), other(x[:, COLUMNS]) + form.bias)
 
 
+@EITHER
+def test_where_no_column_is_left_there_is_nothing_to_work_on(bias: bool) -> None:
+    form = sliced(None, NONE, bias)
+    assert not form.leaves()
+    assert not form.operations
+    assert form.kernel == ("no product, only a bias" if bias else "no product: nothing of the matrix is left")
+
+
 def test_what_is_cut_again_adds_both_and_keeps_one() -> None:
     first, second = (
         sliced(None, COLUMNS, True),
@@ -94,7 +105,7 @@ def test_what_is_cut_again_adds_both_and_keeps_one() -> None:
     assert not made.exact
 
 
-@pytest.mark.parametrize("rows", [torch.tensor([1, 4]), torch.tensor([], dtype=torch.int64)])
+@pytest.mark.parametrize("rows", [torch.tensor([1, 4]), NONE])
 def test_a_row_that_goes_takes_its_bias_along(rows: Tensor) -> None:
     first, x = sliced(None, COLUMNS, True), drawn(3, 9, seed=2)
     made = first.replace("inner", Sliced(Dense(first.inner.dense()[rows]), (6, 4), rows, None))
