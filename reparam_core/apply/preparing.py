@@ -53,16 +53,21 @@ def _prepare(work: Work, step: Step, role: str) -> None:
 
 
 def _missing(work: Work, plan: Plan) -> list[tuple[Step, str]]:
-    """The first step of every matrix, where it looks at that matrix alone, has something to keep and has not kept it."""
-    met_first = [(first(steps), role) for role, steps in plan.items()]
-    return [
-        (step, role)
-        for step, role in met_first
-        if step.method.unit == "matrix" and type(step.method).caches and not _all_kept(work, step, role)
-    ]
+    """The first step of every matrix, where it looks at that matrix alone, has something to keep and has not kept it.
+
+    Of matrices that share what is prepared, the first.
+    """
+    wanted: dict[tuple[str, ...], tuple[Step, str]] = {}
+    for role, steps in plan.items():
+        step = first(steps)
+        if step.method.unit == "matrix" and type(step.method).caches and (lacking := _lacking(work, step, role)):
+            wanted.setdefault(lacking, (step, role))
+    return list(wanted.values())
 
 
-def _all_kept(work: Work, step: Step, role: str) -> bool:
+def _lacking(work: Work, step: Step, role: str) -> tuple[str, ...]:
+    """The keys of what is not kept."""
     history = {role: f"{work.model.sha256}/{role}"}
     leaves = named_leaves(work, step, role, work.model.form(role))
-    return all(store().has_tensors(prepared_name(step.method, {name: leaf}, history)) for name, leaf in leaves)
+    names = (prepared_name(step.method, {name: leaf}, history) for name, leaf in leaves)
+    return tuple(name for name in names if not store().has_tensors(name))

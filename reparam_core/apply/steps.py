@@ -182,7 +182,7 @@ def prepared(work: Work, method: Method, leaves: Mapping[str, Leaf], history: Ma
 
 
 def prepared_name(method: Method, leaves: Mapping[str, Leaf], history: Mapping[str, str]) -> str:
-    """The key of what a method prepares for these leaves."""
-    content = [history[role_of(name)] + name for name in leaves]
+    """The key of what a method prepares for these leaves: the same for all with the same inputs, where it reads no more."""
+    content = [history[role_of(name)] + name for name in leaves] if method.reads_weight else []
     told = [leaf.statistics.digest for leaf in leaves.values() if leaf.statistics is not None]
     return key(method=method.identity_prepared(), content=content, **({"statistics": told} if told else {}))

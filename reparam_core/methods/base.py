@@ -31,6 +31,7 @@ class Method(ABC):
     formula: ClassVar[str] = ""  # lines of LaTeX: W is (out, in), X its inputs, a column a token
     instant: ClassVar[bool] = True  # False where `at` iterates for every setting
     caches: ClassVar[bool] = True  # False where `prepare` has nothing to keep
+    reads_weight: ClassVar[bool] = True  # False where `prepare` reads the statistics alone
     prepared_by: ClassVar[frozenset[str] | None] = None  # the fields that `prepare` reads; None: all of them
     widths: ClassVar[tuple[int, ...]] = tuple(range(2, 9))  # bits that a method of the bits axis can take
     groups: ClassVar[tuple[int | str | None, ...] | None] = None  # that it can be told; None: any
@@ -133,6 +134,26 @@ class CalibratedMethod(_OneMatrix):
     def prepare(self, leaves: Mapping[str, Leaf]) -> Prepared:
         (leaf,) = leaves.values()
         return self.prepare_matrix(finite(leaf.weight.float()), statistics_of(leaf))
+
+
+class OfInputsMethod(_OneMatrix):
+    """Looks at one matrix, prepared for by the statistics of its inputs alone: those with the same inputs share that."""
+
+    needs: ClassVar[frozenset[str]] = frozenset({"gram"})
+    reads_weight: ClassVar[bool] = False
+
+    @abstractmethod
+    def prepare_inputs(self, statistics: Statistics) -> Prepared:
+        """The dear part for all matrices with these inputs."""
+
+    def prepare(self, leaves: Mapping[str, Leaf]) -> Prepared:
+        (leaf,) = leaves.values()
+        return self.prepare_inputs(statistics_of(leaf))
+
+    def at(self, prepared: Prepared, leaves: Mapping[str, Leaf], setting: Setting) -> dict[str, Parametrization]:
+        for leaf in leaves.values():
+            finite(leaf.weight)
+        return super().at(prepared, leaves, setting)
 
 
 def finite(weight: Tensor) -> Tensor:

@@ -163,6 +163,14 @@ def test_one_position_of_the_slider_leaves_no_trace_in_the_next(name: str) -> No
     assert bool(prepared) or not type(method).caches
 
 
+@pytest.mark.parametrize("name", [name for name in CALIBRATED if methods()[name]().unit == "matrix"])
+def test_a_method_that_reads_no_weight_says_so(name: str) -> None:
+    """What is prepared is kept for all matrices with the same inputs then, and for each alone otherwise."""
+    method, x = methods()[name](), inputs(32)
+    made, other = (method.prepare({"w": leaf(matrix((16, 32), seed), x)}) for seed in (1, 2))
+    assert all(torch.equal(value, other[key]) for key, value in made.items()) == (not method.reads_weight)
+
+
 @pytest.mark.parametrize("name", [name for name, kind in methods().items() if kind.prepared_by is not None])
 def test_preparing_reads_those_fields_and_no_others(name: str) -> None:
     """What is prepared is kept under them: another value of one is other work, of any other field the same."""

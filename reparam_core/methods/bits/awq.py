@@ -9,7 +9,7 @@ from pydantic import Field
 from torch import Tensor
 from torch.nn.functional import pad
 
-from reparam_core.methods.base import CalibratedMethod, Prepared
+from reparam_core.methods.base import OfInputsMethod, Prepared
 from reparam_core.methods.grids import groups_of, rounded
 from reparam_core.methods.settings import BitsSetting
 from reparam_core.parametrizations import Leaf, Quantized, Scaled, Statistics
@@ -22,7 +22,7 @@ SHRINK = 0.5  # of a group's range at most
 
 @register
 @dataclass(frozen=True)
-class AWQ(CalibratedMethod):
+class AWQ(OfInputsMethod):
     """min over α, then over each group's range, of ‖(W − Q(W·diag s)·diag(1/s))X‖ with s = |x|^α: 20 values of α.
 
     |x| is the root mean square of a channel's inputs (the paper takes the mean of |x|). Matrices with the same inputs have
@@ -43,7 +43,7 @@ class AWQ(CalibratedMethod):
     steps: Annotated[int, Field(ge=1)] = 20  # of α from 0 to 1, and of a range from all of it to nothing
     clip: bool = True
 
-    def prepare_matrix(self, weight: Tensor, statistics: Statistics) -> Prepared:
+    def prepare_inputs(self, statistics: Statistics) -> Prepared:
         count = max(1, statistics.count)
         return {"gram": statistics.gram / count, "size": statistics.norms / count**0.5}
 

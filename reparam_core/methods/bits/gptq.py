@@ -8,7 +8,7 @@ from pydantic import Field
 from torch import Tensor
 
 from reparam_core.errors import ReparamError
-from reparam_core.methods.base import CalibratedMethod, Prepared
+from reparam_core.methods.base import OfInputsMethod, Prepared
 from reparam_core.methods.column_rounding import ColumnRounding
 from reparam_core.methods.grids import Grid, fitted, free, searched
 from reparam_core.methods.hessian import inverse_factor, unused, walk_columns
@@ -19,7 +19,7 @@ from reparam_core.registry import register
 
 @register
 @dataclass(frozen=True)
-class GPTQ(CalibratedMethod):
+class GPTQ(OfInputsMethod):
     """min ‖WX − W′X‖² column by column: each is rounded, the columns to its right make up for the error by H⁻¹.
 
     A group's grid is fitted when its first column comes up; with `act_order` the columns go by falling diag(H), and the
@@ -47,7 +47,7 @@ class GPTQ(CalibratedMethod):
                                "Leave out symmetric, or free_zero.")  # fmt: skip
         super().refuse(setting, shape)
 
-    def prepare_matrix(self, weight: Tensor, statistics: Statistics) -> Prepared:
+    def prepare_inputs(self, statistics: Statistics) -> Prepared:
         order = self._order(statistics)
         turned = statistics.sliced(None, order)
         return {"factor": inverse_factor(turned, self.damping), "order": order, "unused": unused(statistics)}

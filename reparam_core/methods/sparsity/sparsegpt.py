@@ -9,7 +9,7 @@ from pydantic import Field
 from torch import Tensor
 
 from reparam_core.errors import ReparamError
-from reparam_core.methods.base import CalibratedMethod, Prepared, shape_of
+from reparam_core.methods.base import OfInputsMethod, Prepared, shape_of
 from reparam_core.methods.column_rounding import ColumnRounding
 from reparam_core.methods.hessian import BLOCK, inverse_factor, unused, walk_columns
 from reparam_core.methods.patterns import ByScore, lowest_blocks, outside_pattern, pruned
@@ -21,7 +21,7 @@ from reparam_core.registry import register
 
 @register
 @dataclass(frozen=True)
-class SparseGPT(ByScore, CalibratedMethod):
+class SparseGPT(ByScore, OfInputsMethod):
     """min ‖WX − W′X‖² column by column: of 128 columns go the least w² / [H⁻¹]_jj², the columns to the right make up for it.
 
     With `kept_bits` below 16 what is kept is rounded in the same walk, as GPTQ does (the paper's section 3.5): the columns
@@ -44,7 +44,7 @@ class SparseGPT(ByScore, CalibratedMethod):
     kept_bits: Literal[2, 3, 4, 5, 6, 7, 8, 16] = UNROUNDED
     kept_group: Annotated[int, Field(ge=1)] = 64
 
-    def prepare_matrix(self, weight: Tensor, statistics: Statistics) -> Prepared:
+    def prepare_inputs(self, statistics: Statistics) -> Prepared:
         return {"factor": inverse_factor(statistics, self.damping), "unused": unused(statistics)}
 
     def refuse(self, setting: SparsitySetting, shape: tuple[int, int]) -> None:
