@@ -31,7 +31,8 @@ ALL: dict[str, Callable[[int], Iterator[Row]]] = {
     "memory": memory.private,
     "slider": browser.slider,
 }
-HEADING = ["what", "measured", "target", "reached", ""]
+RESULTS = FOLDER / "results.json"
+HEADING = ["what", "measured", "target", "reached", "", "when"]
 
 
 def machine() -> str:
@@ -41,24 +42,30 @@ def machine() -> str:
             f"torch {version('torch')}, Python {platform.python_version()}, load {os.getloadavg()[0]:.1f} at the start")  # fmt: skip
 
 
-def measured(names: list[str], runs: int) -> Iterator[Row]:
-    """Every row; one benchmark that fails is told, and the others go on."""
+def measured(names: list[str], runs: int) -> Iterator[tuple[str, Row]]:
+    """Every row with its benchmark's name; one that fails is told, and the others go on."""
     for name in names:
         try:
             for row in ALL[name](runs):
                 print(" | ".join(row.cells()), flush=True)
-                yield row
+                yield name, row
         except (RuntimeError, OSError, ReparamError, TimeoutError, subprocess.SubprocessError, PlaywrightError):
             traceback.print_exc()
-            yield Row(f"{name} failed", float("nan"), "", 0, note="see the output")
+            yield name, Row(f"{name} failed", float("nan"), "", 0, note="see the output")
 
 
-def write(rows: list[Row], where: str) -> None:
-    """results.json, and the table between its marks."""
+def write(found: list[tuple[str, Row]], where: str) -> None:
+    """results.json, and the table between its marks; of benchmarks that were not run the rows of before stay."""
     now = f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC"
-    found = {"machine": where, "measured": now, "rows": [row.to_json() for row in rows]}
-    (FOLDER / "results.json").write_text(json.dumps(found, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-    put("table", f"Measured {now} on {where}.\n\n" + table(HEADING, [row.cells() for row in rows]))
+    new = [row.to_json() | {"benchmark": name, "measured": now, "machine": where} for name, row in found]
+    run = {name for name, _ in found}
+    before = json.loads(RESULTS.read_text(encoding="utf-8"))["rows"]
+    rows = sorted(
+        [*(one for one in before if one["benchmark"] not in run), *new],
+        key=lambda one: list(ALL).index(one["benchmark"]),
+    )
+    RESULTS.write_text(json.dumps({"rows": rows}, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    put("table", table(HEADING, [[*Row.of(one).cells(), one["measured"]] for one in rows]))
 
 
 def main() -> None:
@@ -70,10 +77,10 @@ def main() -> None:
     arguments = parser.parse_args()
     where = machine()
     print(where)
-    rows = list(measured(arguments.only, arguments.runs))
-    print(json.dumps({"machine": where, "rows": [row.to_json() for row in rows]}, ensure_ascii=False))
+    found = list(measured(arguments.only, arguments.runs))
+    print(json.dumps({"machine": where, "rows": [row.to_json() for _, row in found]}, ensure_ascii=False))
     if arguments.write:
-        write(rows, where)
+        write(found, where)
 
 
 if __name__ == "__main__":

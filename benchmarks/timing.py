@@ -3,8 +3,8 @@
 import statistics
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import asdict, dataclass, fields
+from typing import Any, Self
 
 
 @dataclass(frozen=True)
@@ -28,6 +28,11 @@ class Row:
         sign = "≥" if self.at_least else "≤"
         return [self.what, f"{self.value:.3g} {self.unit}", f"{sign} {self.target:g} {self.unit}",
                 "yes" if self.reached else "**no**", self.note]  # fmt: skip
+
+    @classmethod
+    def of(cls, told: Mapping[str, Any]) -> Self:
+        """From what `to_json` made."""
+        return cls(**{one.name: told[one.name] for one in fields(cls)})
 
     def to_json(self) -> dict[str, Any]:
         """With whether it is reached."""
