@@ -68,6 +68,11 @@ class Step:
         """Does a matrix get the same form whatever becomes of the others?"""
         return self.method.unit == "matrix" and self.statistics == "one-shot" and self.split is None
 
+    def told(self) -> str:
+        """`50 % zeros`; of whole units `50 % fewer attention heads`."""
+        removed = self.method.removes and getattr(self.setting, "fraction", None)
+        return f"{100 * removed:g} % fewer {self.method.removes}" if removed else self.setting.told()
+
     def own_fields(self) -> dict[str, Any]:
         """The method's fields that differ from its defaults."""
         return {one.name: getattr(self.method, one.name) for one in fields(self.method)
@@ -145,7 +150,7 @@ def _scored(name: str, score: Any, axis: str) -> str:
     """The method that removes the same units by that score: heads by flap are flap-heads, by magnitude they are heads."""
     if score is None:
         return name
-    units = [one for one, kind in methods(axis).items() if kind.shrinks and name and f"-{one}".endswith(f"-{name}")]
+    units = [one for one, kind in methods(axis).items() if kind.removes and name and f"-{one}".endswith(f"-{name}")]
     scores = {one.removesuffix(name).rstrip("-") or "magnitude": one for one in units}
     if score not in scores:
         raise ReparamError(f"{quoted(name)} has no score {quoted(str(score))}.",

@@ -2,20 +2,13 @@
 
 from __future__ import annotations
 
-import pandas as pd
 import streamlit as st
 
 from reparam_core.data.cards import Card, Run, card, protocol
 from reparam_core.methods.needed import needs
 from reparam_core.registry import methods, transforms
 
-COLUMNS = {
-    "recipe": st.column_config.TextColumn("Recipe", width=160),
-    "reference": st.column_config.TextColumn("Authors'", width=55),
-    "here": st.column_config.TextColumn("Here", width=55),
-    "rise": st.column_config.TextColumn("Rise (95 %)", width=110),
-    "gap": st.column_config.TextColumn("Gap (95 %)", width=140),
-}
+HEADINGS = {"recipe": "Recipe", "reference": "Authors'", "here": "Here", "rise": "Rise (95 %)", "gap": "Gap (95 %)"}
 RISE = "Rise: this code's loss above the untouched model's in nats, paired token by token."
 GAP = ("Gap: ln(here / authors') in nats, so that +0.02 is 2 % more, which is the most that is aimed at. Its interval counts the "
        "text's chance in this code's figure alone, as the authors' losses are not known token by token: a paired one would be "
@@ -35,7 +28,7 @@ def reference_card(method: str) -> None:
         for text, rows in tables.items():
             if rows:
                 st.caption(f"**Perplexity on {protocol()['texts'][text]['title']}**")
-                st.dataframe(pd.DataFrame(rows), hide_index=True, column_config=COLUMNS)
+                st.markdown(table_of(rows))
         if any(tables.values()):
             st.caption(f"**Protocol.** {protocol()['protocol']}. Authors' code: {protocol()['code']}. {RISE}")
         st.caption(GAP if any(one.reference for one in found.runs) else
@@ -47,10 +40,16 @@ def rows_of(found: Card, text: str) -> list[dict[str, str]]:
     return [_row(run, text) for run in found.runs]
 
 
+def table_of(rows: list[dict[str, str]]) -> str:
+    """In Markdown: plain text, which no scrolling hides."""
+    lines = [HEADINGS, dict.fromkeys(HEADINGS, "---"), *rows]
+    return "\n".join(f"| {' | '.join(line.values())} |" for line in lines)
+
+
 def _row(run: Run, text: str) -> dict[str, str]:
     gap, rise = run.gap(text), run.delta_nll.get(text)
     return {
-        "recipe": run.recipe,
+        "recipe": f"`{run.recipe}`",
         "reference": f"{run.reference[text]:.4g}" if text in run.reference else "not run",
         "here": f"{run.perplexity[text]:.4g}" if text in run.perplexity else "not run",
         "rise": f"{rise[0]:+.3f} to {rise[1]:+.3f}" if rise else "–",

@@ -19,7 +19,7 @@ from reparam_core.measure.worked import share_of_zeros
 from reparam_core.methods.rewriting import Transform
 from reparam_core.models import Model
 from reparam_core.recipes import Cache, Calibration, Recipe, Step
-from reparam_core.registry import AXES
+from reparam_core.registry import AXES, methods
 from reparam_core.search.curves import STEPS
 
 QualityKind = Literal["perplexity", "accuracy"]
@@ -63,7 +63,8 @@ class Family:
         told += [f"after {one.short()}" for one in self.transform]
         told += [self.cache.short()] if self.cache else []
         told += ["patterns"] if self.field == "pattern" else []
-        drawn = "fraction" if self.field == "pattern" else self.field
+        whole = methods()[dict(self.step)["method"]].removes
+        drawn = "units" if whole else "fraction" if self.field == "pattern" else self.field
         return Along(self.axis, drawn, f"{where_words(self.where)} ({', '.join(told)})")
 
 
@@ -166,7 +167,7 @@ def through(recipe: str, axis: str, points: Sequence[Point], quality: QualityKin
     if len(steps) < 2 or not own:
         return None
     field, shared = family_of(recipe, axis).field, _held(recipe, axis)
-    others = " and ".join(step.setting.told() for _, step in steps if step is not own[-1])
+    others = " and ".join(step.told() for _, step in steps if step is not own[-1])
     rows = [replace(row_of(point, quality), position=_position(_last_step(point.recipe, axis), field))
             for point in points if axis in axes_of(point.recipe) and _held(point.recipe, axis) == shared]  # fmt: skip
     return Through(f"with {others}", _position(own[-1], field), rows)

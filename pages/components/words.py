@@ -52,7 +52,7 @@ def recipe_words(recipe: str) -> str:
     parsed = Recipe.parse(recipe)
     told = [f"{_rewrite_words(one, parsed.calibration)} first" for one in parsed.transform]
     for rule in parsed.rules:
-        told += [f"{where_words(rule.where)} at {step.setting.told()} ({_method_words(step, parsed.calibration)})"
+        told += [f"{where_words(rule.where)} at {step.told()} ({_method_words(step, parsed.calibration)})"
                  if step else f"{where_words(rule.where)} with {axis} untouched" for axis, step in rule.steps.items()]  # fmt: skip
     if parsed.cache is not None:
         told.append(f"keys and values at {parsed.cache.bits} bits in groups of {parsed.cache.group}")

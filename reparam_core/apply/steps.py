@@ -87,7 +87,7 @@ def _roles(plan: Plan, step: Step) -> list[str]:
 
 def in_order(steps: Iterable[Step]) -> list[Step]:
     """What takes whole rows and columns away first, then rank, sparsity, bits."""
-    return sorted(steps, key=lambda step: (not step.method.shrinks, AXES.index(step.axis)))
+    return sorted(steps, key=lambda step: (not step.method.removes, AXES.index(step.axis)))
 
 
 def first(steps: Mapping[str, Step]) -> Step:

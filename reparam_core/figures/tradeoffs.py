@@ -32,8 +32,10 @@ LONGEST_NAME = 28  # characters of a source beside its curve
 AXIS_TITLES = {
     "keep": "rank kept, % of full", "parameters": "rank kept, % of the numbers", "energy": "energy kept, % of Σσ²",
     "rank": "rank kept", "fraction": "numbers zeroed, %", "threshold": "zero below", "bits": "bits a number",
+    "units": "units removed, %",
 }  # fmt: skip
-AXIS_RANGES: dict[str, list[float]] = {"keep": [0, 104], "energy": [0, 104], "fraction": [-4, 100], "bits": [1.5, 8.5]}
+AXIS_RANGES: dict[str, list[float]] = {"keep": [0, 104], "energy": [0, 104], "fraction": [-4, 100], "units": [-4, 100],
+                                       "bits": [1.5, 8.5]}  # fmt: skip
 
 
 @dataclass(frozen=True)

@@ -50,8 +50,9 @@ class Measurement:
 
     def __str__(self) -> str:
         v = self.values
-        quality = f"perplexity {v['perplexity']:.4g} on {v['text']['name']}" if v["perplexity"] else "no quality"
-        quality += f" · accuracy {v['accuracy']:.1%}" if v["accuracy"] is not None else ""
+        right = "" if v["next_token_accuracy"] is None else f" and {v['next_token_accuracy']:.1%} right"
+        quality = f"perplexity {v['perplexity']:.4g}{right} on {v['text']['name']}" if v["perplexity"] else "no quality"
+        quality += "".join(f" · {name} {one['accuracy']:.1%}" for name, one in v["tasks"].items())
         size = f"{v['bytes']:,} bytes ({v['bytes'] / v['bytes_base']:.2f}×)"
         return f"{v['model']} · {v['recipe_short']} · {quality} · {size}"
 
@@ -189,9 +190,18 @@ def _notes(
     not_as_asked = [
         *(asked.notes if asked else ()),
         *(f"in the calibration, {one}" for one in read),
+        *_few_tokens(setting),
         *_long_groups(setting),
     ]
     return [*not_as_asked, *(note for note, holds in told.items() if holds)]
+
+
+def _few_tokens(setting: Setting) -> list[str]:
+    """Calibration tokens that are fewer than the inputs of a matrix, whose Gram matrix is then singular."""
+    widest = max((form.shape[1] for form in setting.forms.values()), default=0)
+    count = 0 if setting.calibration is None else setting.calibration.ids.numel()
+    return [f"calibrated on {count} tokens, fewer than the {widest} inputs of a matrix: what they do not show is filled in by "
+            "damping, so take more"] if 0 < count < widest else []  # fmt: skip
 
 
 def _long_groups(setting: Setting) -> list[str]:

@@ -46,7 +46,7 @@ class Part:
 
 def suited(kind: type[Method]) -> bool:
     """Does it look at one matrix at a time, so that each can be compressed alone?"""
-    return not kind.shrinks and kind().unit == "matrix"
+    return not kind.removes and kind().unit == "matrix"
 
 
 def positions(step: Step) -> list[Step]:

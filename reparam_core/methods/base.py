@@ -38,7 +38,7 @@ class Method(ABC):
     symmetric: ClassVar[bool] = False  # does a method of the bits axis have grids without a zero point?
     patterns: ClassVar[bool] = True  # does a method of the sparsity axis take 2:4 and the like?
     singular_values: ClassVar[bool] = False  # does a method of the rank axis prepare them all, as `sigma`?
-    shrinks: ClassVar[bool] = False  # takes whole rows and columns away, before any other step
+    removes: ClassVar[str] = ""  # whole units that it takes away, before any other step, in words: attention heads
     needs: ClassVar[frozenset[str]] = frozenset()  # what it reads of its inputs: gram, mean, range, gradients, losses
     takes: ClassVar[str] = ""  # in words, where that is not any one matrix of two dimensions
 

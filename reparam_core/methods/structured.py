@@ -30,7 +30,6 @@ class Removing(Method):
 
     axis: ClassVar[str] = "sparsity"
     patterns: ClassVar[bool] = False
-    shrinks: ClassVar[bool] = True
     members: ClassVar[re.Pattern[str]]  # roles of a block's matrices, with the block's name as the group
 
     @property
@@ -194,6 +193,7 @@ class Averaging(RemovingUnits):
 class RemovingHeads(RemovingUnits):
     """Attention heads; queries that share a key/value head are one unit with it."""
 
+    removes: ClassVar[str] = "attention heads"
     takes: ClassVar[str] = "every matrix of an attention together"
 
     members: ClassVar[re.Pattern[str]] = re.compile(rf"({STACK}\.(?:attention|cross))\.[qkvo]")
@@ -211,6 +211,7 @@ class RemovingHeads(RemovingUnits):
 class RemovingNeurons(RemovingUnits):
     """Hidden neurons of an MLP, gated or not."""
 
+    removes: ClassVar[str] = "MLP neurons"
     takes: ClassVar[str] = "every matrix of an MLP together"
 
     members: ClassVar[re.Pattern[str]] = re.compile(rf"({STACK}\.mlp)\.(?:up|gate|down)")
@@ -225,6 +226,7 @@ class RemovingNeurons(RemovingUnits):
 class RemovingLayers(Removing):
     """Whole layers: every matrix of theirs loses every row, or every column where something is added in their place."""
 
+    removes: ClassVar[str] = "transformer layers"
     takes: ClassVar[str] = "every matrix of the layers together"
 
     members: ClassVar[re.Pattern[str]] = re.compile(rf"({STACK})\.(?:attention|cross|mlp)\.\w+")

@@ -393,7 +393,7 @@ def test_what_was_factored_before_is_calibrated_factor_by_factor(llama: Model, t
 
 @pytest.mark.parametrize(
     "recipe",
-    [*(text for name, text in CALIBRATED.items() if not methods()[name].shrinks), "svd:0.5", "als:0.5", "magnitude:0.5",
+    [*(text for name, text in CALIBRATED.items() if not methods()[name].removes), "svd:0.5", "als:0.5", "magnitude:0.5",
      "random:2:4", "rtn:4", "hqq:4"],
 )  # fmt: skip
 def test_a_weight_that_is_not_finite_is_told_with_its_place(recipe: str, tmp_path: Path) -> None:

@@ -80,7 +80,7 @@ def test_it_says_what_it_does_and_may_be_given_up(model: Model, monkeypatch: pyt
     monkeypatch.setattr(stepping, "PAUSE", 0.0)
     told = [one.doing for one in attended(model, "svd:0.33", PROMPT) if isinstance(one, Explored)]
     assert told[0] == "Reading the prompt with the base"
-    assert "Rewriting layers.5.mlp.down" in told, "others may overtake between matrices"
+    assert "Rewriting layers.5.attention.q" in told, "others may overtake between layers"
     older = evaluator().submit("someone", "attention", lambda: attended(model, "svd:0.31", PROMPT))
     newer = evaluator().submit("someone", "attention", lambda: attended(model, "svd:0.32", PROMPT))
     assert newer.wait(60)

@@ -3,6 +3,7 @@
 import itertools
 import json
 import math
+import re
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -45,6 +46,19 @@ def test_masked_words_have_no_bits_per_byte_and_say_why() -> None:
     assert found["bits_per_byte"] is None
     assert any(note.startswith("bits_per_byte") for note in found["notes"])
     assert (found["objective"], found["unit"]) == ("masked", "masked token")
+
+
+def test_fewer_calibration_tokens_than_inputs_are_told(decoder: Model) -> None:
+    few, enough = (measure(apply(decoder, "wanda:0.5", calibration=calibration(decoder, "mixture", 8, length)),
+                           sequences=1, length=64, **QUICK)["notes"] for length in (16, 128))  # fmt: skip
+    assert any("128 tokens, fewer than the 704 inputs of a matrix" in note for note in few)
+    assert not any("fewer than the" in note for note in enough)
+
+
+def test_the_line_says_what_each_share_of_right_answers_is_of(decoder: Model) -> None:
+    values = measure(base(decoder), sequences=1, length=64, **QUICK).values
+    line = str(Measurement(values | {"accuracy": 0.25, "tasks": {"state-capitals": {"accuracy": 0.25}}}))
+    assert re.search(r"perplexity [\d.]+ and [\d.]+% right on addresses · state-capitals 25\.0%", line)
 
 
 def test_evaluating_takes_the_time_of_this_settings_own_scoring(

@@ -42,7 +42,7 @@ EXTREME: dict[str, list[Any]] = {
 }  # fmt: skip
 SHAPES = [(48, 32), (32, 48), (7, 33)]
 EVERY = pytest.mark.parametrize("name", methods())
-UNSTRUCTURED = [name for name, kind in methods("sparsity").items() if not kind.shrinks]
+UNSTRUCTURED = [name for name, kind in methods("sparsity").items() if not kind.removes]
 CALIBRATED = [name for name, kind in methods().items() if kind.needs]
 OF_ONE_BLOCK = [
     name for name in CALIBRATED if methods()[name]().unit != "model"

@@ -22,7 +22,7 @@ from tests.tiny import answered, read
 
 pytestmark = pytest.mark.usefixtures("own_store")
 
-SHRINKING = [name for name, kind in methods().items() if kind.shrinks]
+SHRINKING = [name for name, kind in methods().items() if kind.removes]
 EVERY = pytest.mark.parametrize("architecture", CASES)
 OF_EVERY_METHOD = pytest.mark.parametrize("name", SHRINKING)
 

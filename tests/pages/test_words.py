@@ -77,6 +77,7 @@ def test_a_change_that_no_decimals_tell_is_worded() -> None:
     ("rtn:4g64s", "with all blocks at 4 bits in groups of 64, symmetric (rtn)"),
     ("binary:1g64", "with all blocks at 1 bit in groups of 64 (binary)"),
     ("wanda:0.5@sequential", "with all blocks at 50 % zeros (wanda, sequential)"),
+    ("flap-heads:0.5", "with all blocks at 50 % fewer attention heads (flap-heads)"),
     ("magnitude:2:4", "with all blocks at 2 of every 4 kept (magnitude)"),
     ('{"rules": [{"bits": {"method": "rtn", "bits": 3}}, {"where": "*.down", "bits": null}]}',
      "with all blocks at 3 bits, one grid a row (rtn) and *.down with bits untouched"),

@@ -51,7 +51,7 @@ class KMeans(MatrixMethod):
         return coded(shape_of(leaf), 2**setting.bits, setting.group, "tables")
 
     def at_matrix(self, prepared: Prepared, leaf: Leaf, setting: BitsSetting) -> Codebook:
-        weight, levels = leaf.weight.float(), 2**setting.bits
+        weight, levels = leaf.weight.float().contiguous(), 2**setting.bits
         rows = _sharing(leaf, setting.group)
         table = torch.stack([lloyd(one, levels, self.iterations) for one in rows]).half()
         edges = ((table[:, 1:].float() + table[:, :-1].float()) / 2).contiguous()
