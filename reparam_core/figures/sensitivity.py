@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import plotly.graph_objects as go
@@ -31,12 +32,18 @@ DECADES = 3.0  # that colours tell apart, at most: what costs less is no worry
 
 
 def nats(value: float) -> str:
-    """`+0.012`, `−1.9·10⁻⁵`, `0`."""
-    size = abs(value)
-    if size == 0:
-        return "0"
-    told = powered(size, 1) if size < 1e-3 or size >= 1e5 else f"{size:.2g}" if size < 100 else f"{size:,.0f}"
-    return with_sign(value, told)
+    """`+0.012`, `+0.10`, `−1.9·10⁻⁵`, `0`."""
+    return with_sign(value, two_digits(abs(value))) if value else "0"
+
+
+def two_digits(size: float) -> str:
+    """`0.10`, `2.0·10⁻⁴`, `1,234`: two significant digits, a zero among them too, and whole numbers whole."""
+    if not math.isfinite(size):
+        return spoken(size)
+    if 1e-3 <= size < 1e5:
+        return f"{size:#.2g}" if size < 9.95 else f"{size:,.0f}"
+    lead, _, power = f"{size:.1e}".partition("e")
+    return f"{lead}·{powered(float(f'1e{power}'), 0)}"
 
 
 def added_loss(unit: str) -> str:
@@ -154,20 +161,15 @@ def _room_left(ticks: Sequence[str]) -> int:
 
 def loss_curve(estimates: Sequence[Cost], measured: Sequence[Cost], name: str, current: str, axis: str,
                provenance: str, unit: str = "token") -> go.Figure:  # fmt: skip
-    """One matrix over positions: the share of its bytes across, what it costs up; estimates hollow, measurements filled."""
+    """One matrix over positions: the share of its bytes across, what it costs up; estimates hollow, measurements filled.
+
+    What is no loss at all has no place on a log axis: a mark at its bottom says so, and no line leads there.
+    """
     figure, colour = go.Figure(), AXIS_COLOURS[axis]
     every = [one.loss for one in (*estimates, *measured) if one.loss > 0] or [1e-4, 1e-2]
     low, high = max(min(every), max(every) / 10**5) / 2, max(every) * 2
     for costs, hollow in ((estimates, True), (measured, False)):
-        known = sorted(costs, key=lambda one: one.share)
-        y = [min(max(one.loss, low), high) for one in known]
-        figure.add_scatter(
-            x=[one.share for one in known], y=y, mode="lines+markers", cliponaxis=False, error_y=None if hollow else _bars(known, y, low),
-            line={"color": colour, "width": 1.5 if hollow else 2.5, "dash": "dash" if hollow else "solid"},
-            marker={"size": 9, "symbol": "circle-open" if hollow else "circle", "color": colour},
-            customdata=[[one.name, one.told()] for one in known],
-            hovertemplate="%{customdata[0]}: %{customdata[1]}<extra></extra>",
-        )  # fmt: skip
+        _line_and_floor(figure, sorted(costs, key=lambda one: one.share), hollow, colour, low, high)
     for one in estimates:
         here = one.name == current
         figure.add_annotation(x=one.share, y=1, yref="paper", text=one.name, showarrow=False, yanchor="bottom", textangle=0,
@@ -181,9 +183,36 @@ def loss_curve(estimates: Sequence[Cost], measured: Sequence[Cost], name: str, c
                   left=_room_left(upright["ticktext"]))  # fmt: skip
 
 
-def _bars(costs: Sequence[Cost], y: Sequence[float], floor: float) -> dict[str, object] | None:
-    if any(one.low is None or one.high is None for one in costs):
+def _line_and_floor(
+    figure: go.Figure, costs: Sequence[Cost], hollow: bool, colour: str, low: float, high: float
+) -> None:
+    form = "-open" if hollow else ""
+    figure.add_scatter(
+        **_marks(costs, [min(one.loss, high) if one.loss > low else None for one in costs], low, high), mode="lines+markers",
+        line={"color": colour, "width": 1.5 if hollow else 2.5, "dash": "dash" if hollow else "solid"},
+        marker={"size": 9, "symbol": f"circle{form}", "color": colour},
+    )  # fmt: skip
+    if floored := [one for one in costs if one.loss <= low]:
+        figure.add_scatter(
+            **_marks(floored, [low] * len(floored), low, high), mode="markers+text",
+            text=["" if one.loss > 0 else "≤ 0" for one in floored], textposition="middle left", textfont={"size": 11, "color": INK},
+            marker={"size": 9, "symbol": f"triangle-down{form}", "color": colour},
+        )  # fmt: skip
+
+
+def _marks(costs: Sequence[Cost], y: Sequence[float | None], low: float, high: float) -> dict[str, Any]:
+    """At these heights, or nowhere, with words and intervals; whiskers end where the axis does."""
+    return {
+        "x": [one.share for one in costs], "y": y, "error_y": _bars(costs, y, low, high), "cliponaxis": False,
+        "customdata": [[one.name, f"{one.told()}{'' if one.loss > 0 else ', ≤ 0: no loss'}"] for one in costs],
+        "hovertemplate": "%{customdata[0]}: %{customdata[1]}<extra></extra>",
+    }  # fmt: skip
+
+
+def _bars(costs: Sequence[Cost], y: Sequence[float | None], low: float, high: float) -> dict[str, object] | None:
+    if not costs or any(one.low is None or one.high is None for one in costs):
         return None
-    top = [max(0.0, (one.high or 0.0) - at) for one, at in zip(costs, y, strict=True)]
-    end = [max(0.0, at - max(one.low or 0.0, floor)) for one, at in zip(costs, y, strict=True)]
-    return {"type": "data", "symmetric": False, "array": top, "arrayminus": end, "width": 0}
+    at = np.array([one or low for one in y])
+    ends = np.array([(one.low, one.high) for one in costs]).clip(low, high)  # (points, 2)
+    below, above = np.maximum(0.0, at - ends[:, 0]), np.maximum(0.0, ends[:, 1] - at)
+    return {"type": "data", "symmetric": False, "array": above.tolist(), "arrayminus": below.tolist(), "width": 0}

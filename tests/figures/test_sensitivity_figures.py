@@ -24,7 +24,7 @@ def title(figure: go.Figure) -> str:
 
 def test_the_map_names_what_costs_most_and_marks_what_was_measured() -> None:
     figure = loss_map(COSTS, ROLES, ["mlp.up", "mlp.down"], [0, 1], "layers.1.mlp.down", "3 bits", "from there")
-    assert title(figure) == ("Each matrix alone at 3 bits: layers.1.mlp.down costs most, +0.03 (+0.02 to +0.04), measured, "
+    assert title(figure) == ("Each matrix alone at 3 bits: layers.1.mlp.down costs most, +0.030 (+0.020 to +0.040), measured, "
                              "75% of the sum over 3 matrices")  # fmt: skip
     cells, dots = ([one[0] for one in trace.customdata] for trace in figure.data[1:])
     assert cells == list(COSTS)
@@ -65,10 +65,30 @@ def test_a_curve_is_hollow_where_it_is_estimated() -> None:
     title(loss_curve([], [], "layers.1.mlp.up", "3", "bits", "from there"))
 
 
+def test_what_is_no_loss_stands_at_the_bottom_of_the_curve_without_a_line() -> None:
+    costs = [Cost("8", -1e-4, -3e-4, 1e-3, True, 0.5), Cost("4", 0.01, -0.002, 0.03, True, 0.27),
+             Cost("3", 0.05, 0.04, 9.0, True, 0.2)]  # fmt: skip
+    figure = loss_curve(costs[1:], costs, "layers.1.mlp.up", "3", "bits", "from there")
+    title(figure)
+    _, line, floor = figure.data
+    bottom, top = (10.0**end for end in figure.layout.yaxis.range)
+    assert list(line.y) == [0.05, 0.01, None]
+    assert not line.connectgaps
+    assert list(floor.x) == [0.5]
+    assert list(floor.y) == [pytest.approx(bottom)]
+    assert (floor.mode, list(floor.text), floor.marker.symbol) == ("markers+text", ["≤ 0"], "triangle-down")
+    assert floor.customdata[0][1] == "−1.0·10⁻⁴ (−3.0·10⁻⁴ to +0.0010), measured, ≤ 0: no loss"
+    assert [at - one for at, one in zip([0.05, 0.01], line.error_y.arrayminus, strict=False)] == pytest.approx(
+        [0.04, bottom]
+    )
+    assert line.error_y.array[0] + 0.05 == pytest.approx(top), "a whisker ends where the axis does"
+
+
 @pytest.mark.parametrize(
-    ("value", "words"), [(0.0, "0"), (1.94e-5, "+1.9·10⁻⁵"), (-2e-4, "−2·10⁻⁴"), (0.0123, "+0.012"), (-7.46, "−7.5"), (1234.0, "+1,234")]
+    ("value", "words"), [(0.0, "0"), (1.94e-5, "+1.9·10⁻⁵"), (-2e-4, "−2.0·10⁻⁴"), (0.0123, "+0.012"), (0.1, "+0.10"), (-7.46, "−7.5"),
+                         (3.0, "+3.0"), (12.3, "+12"), (99.7, "+100"), (1234.0, "+1,234"), (2e5, "+2.0·10⁵"), (math.inf, "+∞")]
 )  # fmt: skip
-def test_a_loss_is_told_without_a_programmers_exponent(value: float, words: str) -> None:
+def test_a_loss_is_told_in_two_digits_without_a_programmers_exponent(value: float, words: str) -> None:
     assert nats(value) == words
 
 
