@@ -29,8 +29,9 @@ MEANING = (
     r"matrix $G$ of its inputs and the Fisher information $F_o$ of the row, from one backward pass a sequence: "
     f"{SEQUENCES} sequences of {LENGTH} tokens of the calibration text at most, as a pass is dear; the rest is for calibrated methods. "
     f"Cells are then measured one by one, this setting's first, largest estimate first; a dot marks them. From {FEW} measured cells on "
-    "estimates are multiplied by what these have: the sum of their measurements over the sum of their estimates; and the next cell is "
-    "the one that may be farthest off, by how far apart the two lay for its kind of matrix."
+    "estimates are multiplied by what these have: the sum of their measurements over the sum of their estimates (before, by what all "
+    "matrices together were measured to add over the sum of this setting's estimates); and the next cell is the one that may be "
+    "farthest off, by how far apart the two lay for its kind of matrix."
 )
 DEFAULTS = {"rank": "svd", "sparsity": "magnitude", "bits": "rtn"}
 SPANS = {"rank": (5, 95, 50, "% of full rank"), "sparsity": (5, 95, 50, "% zeros")}

@@ -14,14 +14,40 @@ from pages.components.history import load_recipe, of_a_recipe, remember
 from pages.components.matrix import matrix_clicked
 from pages.components.units import unit_of
 from pages.components.words import source_words
-from reparam_core.figures.sensitivity import Cost, estimate_against_measured, loss_curve, loss_map, nats
+from reparam_core.figures.sensitivity import Cost, estimate_against_measured, loss_curve, loss_map, nats, two_digits
 from reparam_core.jobs import Explored, Measured, Point, Sensed, Ticket
-from reparam_core.measure.sensitivity import Cell, Part, agreement, everywhere, of_each, scale, split, worst
+from reparam_core.measure.sensitivity import (
+    Cell,
+    Part,
+    agreement,
+    everywhere,
+    of_each,
+    scale,
+    scale_of_sum,
+    split,
+    worst,
+)
 from reparam_core.measure.spectra import layered
 from reparam_core.models import Model
 from reparam_core.recipes import Calibration, Step
 
 EVERYWHERE, PROTECTED, SPLIT = "The same everywhere", "Protect the worst", "Split the budget by loss"
+
+
+@dataclass(frozen=True)
+class Scale:
+    """What estimates are multiplied by, what has it so, and what their sum is called: a prediction once parts were measured."""
+
+    factor: float = 1.0
+    had_by: str = ""  # in words; empty where nothing measured has it
+    sums: str = "Estimates add up to"  # of a proposal
+    every: str = ("estimates add up to {sum} nats a {unit}, often several times too much before a measurement scales them; "
+                  "together {outcome}")  # fmt: skip
+
+    @property
+    def told(self) -> str:
+        """`, times 0.17 as all together were measured`."""
+        return f", times {two_digits(self.factor)} as {self.had_by}" if self.had_by else ""
 
 
 @dataclass
@@ -54,10 +80,10 @@ class View:
         return {cell: one for ticket in self.cells for cell, one in (ticket.latest or {}).items()}
 
     @cached_property
-    def counted(self) -> Mapping[Cell, float]:
-        """Measured cells that the proposals are made of: those that were there when they were last asked for."""
-        looked_at, cells = st.session_state.get("counted", (None, {}))
-        return cells if looked_at == self.looked_at else {}
+    def counted(self) -> tuple[Mapping[Cell, float], float]:
+        """Measured cells that the proposals are made of, and the factor of the others: as they were when last asked for."""
+        looked_at, cells, factor = st.session_state.get("counted", (None, {}, 1.0))
+        return (cells, factor) if looked_at == self.looked_at else ({}, 1.0)
 
     @property
     def looked_at(self) -> tuple[Hashable, ...]:
@@ -65,9 +91,17 @@ class View:
         return (self.model.name, self.step, self.text, *self.sources)
 
     @property
-    def scale(self) -> float:
-        """What estimates are multiplied by, as the cells measured so far have it."""
-        return scale(self.known.cells, {cell: one.loss for cell, one in self.measured.items()})
+    def scale(self) -> Scale:
+        """As the cells measured so far have it; where they are too few, as all matrices at the chosen setting have it together."""
+        if factor := scale(self.known.cells, {cell: one.loss for cell, one in self.measured.items()}):
+            return Scale(factor, "the measured cells have it", "Predicted, the sum of the parts:",
+                         "all together are predicted to add {sum} nats a {unit}, {outcome}")  # fmt: skip
+        together = self.joint(EVERYWHERE)
+        lost = together.delta_nll if together and together.final else 0.0
+        if factor := scale_of_sum(self.known.losses(self.step).values(), lost):
+            return Scale(factor, "all together were measured", "Estimates, scaled to what the same everywhere adds, add up to",
+                         "all together {outcome} nats a {unit}")  # fmt: skip
+        return Scale()
 
     @property
     def unit(self) -> str:
@@ -76,7 +110,7 @@ class View:
 
     def costs_of(self, chosen: Mapping[str, Step | None]) -> dict[str, Cost]:
         """Of these matrices, each at its step: measured where it is, else the estimate on the scale of what is measured."""
-        known, measured, factor = self.known, self.measured, self.scale
+        known, measured, factor = self.known, self.measured, self.scale.factor
         found = {}
         for role, step in chosen.items():
             if step is not None:
@@ -105,8 +139,8 @@ class View:
     @property
     def _parts(self) -> dict[Step, dict[str, Part]]:
         """Every cell: its counted measurement where it has one, else the estimate on the scale of those that have."""
-        factor = scale(self.known.cells, self.counted)
-        return {step: {role: replace(part, loss=self.counted.get((step, role), factor * part.loss)) for role, part in found.items()}
+        cells, factor = self.counted
+        return {step: {role: replace(part, loss=cells.get((step, role), factor * part.loss)) for role, part in found.items()}
                 for step, found in self.known.parts.items()}  # fmt: skip
 
     @cached_property
@@ -138,12 +172,11 @@ class View:
         count, length = self.known.read
         return f"{count} × {length} tokens of {source_words(self.text.text)}"
 
-    @property
-    def provenance(self) -> str:
-        """Where the numbers come from."""
+    def provenance(self, scaled: str = "") -> str:
+        """Where the numbers come from, and how the estimates among them were scaled."""
         scored = next((one.tokens for one in self.measured.values()), None)
         told = f"measured on {scored:,} tokens of {source_words(self.sources[0])}" if scored else "nothing measured yet"
-        return (f"{self.model.name} · {self.step.short()} on one matrix at a time · estimates from {self.read}; "
+        return (f"{self.model.name} · {self.step.short()} on one matrix at a time · estimates from {self.read}{scaled}; "
                 f"{told} · Reparam Explorer")  # fmt: skip
 
 
@@ -158,17 +191,20 @@ def sentence(view: View) -> str:
     if not costs:
         return "No matrix of this model has gradients over the calibration text."
     dearest = max(costs.values(), key=lambda one: one.loss)
-    told = (f"{view.model.name} with one matrix at a time at {view.step.setting.told()} ({view.step.method.name}): {dearest.name} costs most, "
-            f"{dearest.told()}; all together are predicted to add {added(view.predicted(EVERYWHERE))} nats a {view.unit}")  # fmt: skip
-    joint = view.joint(EVERYWHERE)
-    return f"{told}, measured {joint_words(joint)}." if joint else f"{told}\N{NO-BREAK SPACE}…"
+    told = (f"{view.model.name} with one matrix at a time at {view.step.setting.told()} ({view.step.method.name}): "
+            f"{dearest.name} costs most, {dearest.told()}; ")  # fmt: skip
+    every = {"sum": added(view.predicted(EVERYWHERE)), "unit": view.unit, "outcome": outcome(view, EVERYWHERE)}
+    return f"{told}{view.scale.every.format(**every)}."
 
 
-def joint_words(point: Point) -> str:
-    """`+0.31 (+0.28 to +0.33)`; an estimate is called so."""
+def outcome(view: View, name: str) -> str:
+    """`measured +0.31 (+0.28 to +0.33)`, or why a proposal is not."""
+    point = view.joint(name)
+    if point is None:
+        return "still to be measured" if view.sources else "no head to score"
     if not point.final:
-        return f"{added(point.delta_nll)} (so far)"
-    return added(point.delta_nll, *(point.nll_interval or (None, None)))
+        return f"measured {added(point.delta_nll)} (so far)"
+    return f"measured {added(point.delta_nll, *(point.nll_interval or (None, None)))}"
 
 
 def estimating(view: View) -> None:
@@ -183,7 +219,7 @@ def estimating(view: View) -> None:
 def charts(view: View, every: float, between: Callable[[], None]) -> None:
     """The map, what stands between, then estimates against measurements beside the matrix's curve."""
     name = f"sensitivity-{view.role}"  # another matrix, another chart: a click that is kept must not come back
-    live_chart(lambda: _after_a_click(heat_map, view), name, *view.cells, every=every,
+    live_chart(lambda: _after_a_click(heat_map, view), name, *view.tickets, every=every,
                on_select=partial(matrix_clicked, name), selection_mode="points")  # fmt: skip
     between()
     left, right = st.columns(2)
@@ -195,7 +231,7 @@ def charts(view: View, every: float, between: Callable[[], None]) -> None:
         else:
             st.caption("This model has no head to score: its estimates are all there is.")
     with right:
-        live_chart(lambda: curve(view), "curve", *view.cells, every=every)
+        live_chart(lambda: curve(view), "curve", *view.tickets, every=every)
 
 
 def _after_a_click(draw: Callable[[View], go.Figure | None], view: View) -> go.Figure | None:
@@ -208,10 +244,12 @@ def heat_map(view: View) -> go.Figure:
     """Every matrix at the chosen setting; above it how to read it, of the very costs that it shows."""
     (roles, kinds, layers), costs = layered(view.known.whole), view.costs
     count = sum(one.measured for one in costs.values())
-    scaled = f", times {view.scale:.2g} as the measured cells have it" if view.scale != 1 else ""
+    scaled = view.scale.told
     st.caption(f"A dot: measured ({count} of {len(costs)}); without: estimate, from {view.read}{scaled}. "
                "A click on a cell selects its matrix.")  # fmt: skip
-    return loss_map(costs, roles, kinds, layers, view.role, view.step.setting.told(), view.provenance, view.unit)
+    return loss_map(
+        costs, roles, kinds, layers, view.role, view.step.setting.told(), view.provenance(scaled), view.unit
+    )
 
 
 def against(view: View) -> go.Figure | None:
@@ -222,7 +260,7 @@ def against(view: View) -> go.Figure | None:
         st.caption("Measurements stand here beside their estimates as soon as the first cell is measured.")
         return None
     agreed = agreement(view.known.losses(view.step), {estimate.name: cost.loss for estimate, cost in pairs})
-    return estimate_against_measured(pairs, view.role, agreed.correlation if agreed else None, view.step.axis, view.provenance,
+    return estimate_against_measured(pairs, view.role, agreed.correlation if agreed else None, view.step.axis, view.provenance(),
                                      view.unit)  # fmt: skip
 
 
@@ -231,10 +269,9 @@ def curve(view: View) -> go.Figure | None:
     parts = {step: found[view.role] for step, found in view.known.parts.items() if view.role in found}
     if not parts:
         return None
-    whole = view.known.whole[view.role]
-    factor = view.scale
+    whole, scaled = view.known.whole[view.role], view.scale
     estimates = [
-        Cost(step.setting.short(), factor * part.loss, share=part.bytes / whole) for step, part in parts.items()
+        Cost(step.setting.short(), scaled.factor * part.loss, share=part.bytes / whole) for step, part in parts.items()
     ]
     found = {step: one for (step, role), one in view.measured.items() if role == view.role and step in parts}
     costs = [
@@ -242,7 +279,7 @@ def curve(view: View) -> go.Figure | None:
         for step, one in found.items()
     ]
     return loss_curve(
-        estimates, costs, view.role, view.step.setting.short(), view.step.axis, view.provenance, view.unit
+        estimates, costs, view.role, view.step.setting.short(), view.step.axis, view.provenance(scaled.told), view.unit
     )
 
 
@@ -253,16 +290,8 @@ def proposals(view: View) -> None:
         with column, st.container(border=True):
             title = f"{name} {view.spared}" if name == PROTECTED else name
             st.markdown(f"**{title}** · {view.bytes_of(name):.2f}× the bytes of the matrices")
-            joint = view.joint(name)
-            measured = (
-                f"measured {joint_words(joint)}"
-                if joint
-                else "still to be measured"
-                if view.sources
-                else "no head to score"
-            )
             st.caption(
-                f"Predicted, the sum of the parts: {added(view.predicted(name))} nats a {view.unit}; together {measured}."
+                f"{view.scale.sums} {added(view.predicted(name))} nats a {view.unit}; together {outcome(view, name)}."
             )
             st.button("To Trade-offs", icon=":material/arrow_forward:", key=f"take-{name}", on_click=_take, args=(view.recipes[name],),
                       width="stretch", help=HELP[name])  # fmt: skip
@@ -273,16 +302,17 @@ def proposals(view: View) -> None:
 def _offer_what_is_measured(view: View) -> None:
     """A button where cells were measured that the proposals are not made of: only then do they change."""
     cells, measured = view.known.cells, {cell: one.loss for cell, one in view.measured.items()}
-    told = f"the proposals are made of {len(view.counted):,} measured cells and estimates of the others"
-    if len(measured) > len(view.counted):
+    counted = len(view.counted[0])
+    told = f"the proposals are made of {counted:,} measured cells and estimates of the others"
+    if len(measured) > counted:
         st.button(f"Use what is measured ({len(measured):,} of {len(cells):,} cells)", icon=":material/refresh:", key="count",
-                  on_click=_count, args=(view.looked_at, measured), help=f"So far {told}.")  # fmt: skip
+                  on_click=_count, args=(view.looked_at, measured, view.scale.factor), help=f"So far {told}.")  # fmt: skip
     if st.session_state.pop("recounted", False):
         st.rerun()  # what is measured jointly is asked for outside this fragment
 
 
-def _count(looked_at: tuple[Hashable, ...], measured: Mapping[Cell, float]) -> None:
-    st.session_state.update(counted=(looked_at, measured), recounted=True)
+def _count(looked_at: tuple[Hashable, ...], measured: Mapping[Cell, float], factor: float) -> None:
+    st.session_state.update(counted=(looked_at, measured, factor), recounted=True)
 
 
 def _take(recipe: str) -> None:
@@ -298,6 +328,7 @@ def _take(recipe: str) -> None:
 
 HELP = {
     EVERYWHERE: "Every matrix of the blocks at this setting.",
-    PROTECTED: "The same, but the matrices that cost most by themselves stay as they are.",
+    PROTECTED: "The same, but the matrices that cost most by themselves stay as they are. This takes more bytes than the "
+    "same everywhere: compare it, at equal bytes, with a milder setting of all, and with the split of that.",
     SPLIT: "A setting of its own for each matrix, of those on the curve: the least sum of losses at the same bytes.",
 }

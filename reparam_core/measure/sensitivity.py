@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import heapq
 import math
-from collections.abc import Hashable, Iterator, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
@@ -138,7 +138,7 @@ def uncertain(estimated: Mapping[Cell, float], measured: Mapping[Cell, float]) -
     That is the root mean square of measurement over estimate less `scale`, over the measured cells of its kind of matrix;
     of a kind without any, over all. Below eight measured cells it is the estimate: what is large can miss most.
     """
-    factor = scale(estimated, measured)
+    factor = scale(estimated, measured) or 1.0
     missed: dict[str | None, list[float]] = {}
     for step, role in (cell for cell in measured if estimated.get(cell, 0.0) > 0):
         square = (measured[step, role] / estimated[step, role] - factor) ** 2
@@ -150,15 +150,24 @@ def uncertain(estimated: Mapping[Cell, float], measured: Mapping[Cell, float]) -
     return {cell: loss * spread.get(kind_and_layer(cell[1])[0], spread[None]) for cell, loss in estimated.items()}
 
 
-def scale(estimated: Mapping[K, float], measured: Mapping[K, float]) -> float:
+def scale(estimated: Mapping[K, float], measured: Mapping[K, float]) -> float | None:
     """What estimates are multiplied by, so that those of the measured cells add up to what was measured.
 
     A second-order estimate takes the tokens' gradients for independent and misses that a loss levels off: of strong
-    settings it is several times too large. One below eight cells, or where nothing was lost.
+    settings it is several times too large. None below eight cells, or where nothing was lost.
     """
     both = [cell for cell in measured if cell in estimated]
-    lost, foretold = sum(measured[cell] for cell in both), sum(estimated[cell] for cell in both)
-    return lost / foretold if len(both) >= FEW and lost > 0 and foretold > 0 else 1.0
+    return (
+        scale_of_sum([estimated[cell] for cell in both], sum(measured[cell] for cell in both))
+        if len(both) >= FEW
+        else None
+    )
+
+
+def scale_of_sum(estimated: Iterable[float], lost: float) -> float | None:
+    """The same where only what all of them lost together is known; None where that is nothing."""
+    foretold = sum(estimated)
+    return lost / foretold if lost > 0 and foretold > 0 else None
 
 
 # Measured, behind what is unchanged

@@ -25,6 +25,7 @@ from reparam_core.measure.sensitivity import (
     of_each,
     positions,
     scale,
+    scale_of_sum,
     split,
     suited,
     uncertain,
@@ -215,8 +216,14 @@ def test_estimates_are_scaled_to_what_eight_cells_at_least_measured() -> None:
     estimated = {str(index): 2.0 for index in range(9)}
     measured = {str(index): 0.5 + index / 7 for index in range(8)}
     assert scale(estimated, measured) == pytest.approx(0.5)
-    assert scale(estimated, dict(list(measured.items())[:7])) == 1
-    assert scale(estimated, dict.fromkeys(measured, -0.1)) == 1  # where nothing was lost there is no scale to learn
+    assert scale(estimated, dict(list(measured.items())[:7])) is None
+    assert scale(estimated, dict.fromkeys(measured, -0.1)) is None  # where nothing was lost there is no scale to learn
+
+
+def test_estimates_are_scaled_to_what_all_together_lost() -> None:
+    assert scale_of_sum([0.2, 0.4], 0.1) == pytest.approx(1 / 6)
+    assert scale_of_sum([0.2, 0.4], -0.01) is None
+    assert scale_of_sum([0.0, 0.0], 0.1) is None
 
 
 def test_the_estimates_of_a_kind_that_was_missed_far_are_the_most_uncertain() -> None:

@@ -1,9 +1,12 @@
 """Sensitivity without a browser: the sentence, the map, the proposals and their way to Trade-offs, the address."""
 
+import json
+import re
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from streamlit.testing.v1 import AppTest
 
 from pages.components import controls
 from reparam_core import jobs
@@ -18,6 +21,11 @@ def little(monkeypatch: pytest.MonkeyPatch) -> None:
     """Few and short sequences."""
     monkeypatch.setattr(sensitivity, "SEQUENCES", 4)
     monkeypatch.setattr(sensitivity, "LENGTH", 64)
+
+
+def provenances(page: AppTest) -> list[str]:
+    """What is exported with each chart, in the order of the page."""
+    return [json.loads(one.proto.spec)["layout"]["meta"]["provenance"] for one in page.get("plotly_chart")]
 
 
 @pytest.fixture
@@ -47,6 +55,56 @@ def test_it_opens_with_every_matrix_at_three_bits(opened: Open, monkeypatch: pyt
     assert "The same everywhere" in told(page)
     assert "Protect the worst 4" in told(page)
     assert "Split the budget by loss" in told(page)
+
+
+@pytest.mark.usefixtures("unmeasured")
+def test_before_eight_cells_are_measured_all_together_scale_the_estimates(opened: Open) -> None:
+    page = opened("sensitivity")
+    together, words = sentence(page).split("; ")[1], told(page)
+    assert together.startswith("all together measured +")
+    assert "predicted" not in together
+    (factor,) = re.findall(r"estimate, from [^.]*, times (\S+) as all together were measured\. A click", words)
+    assert float(factor) < 1
+    same, _, split = re.findall(
+        r"Estimates, scaled to what the same everywhere adds, add up to (\S+) nats a token", words
+    )
+    assert together.startswith(f"all together measured {same} "), "what scales them is no proof of them"
+    assert float(split) < float(same)
+    heat, curve = provenances(page)
+    assert f", times {factor} as all together were measured; nothing measured yet" in heat
+    assert f", times {factor} as all together were measured; nothing measured yet" in curve
+
+
+@pytest.mark.usefixtures("unmeasured")
+def test_what_nothing_scales_is_no_prediction(opened: Open, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(controls, "shipped_sources", lambda _model: [])
+    page = opened("sensitivity")
+    assert "; estimates add up to +" in sentence(page)
+    assert "nats a token, often several times too much before a measurement scales them" in sentence(page)
+    assert told(page).count("Estimates add up to +") == 3
+    assert "redicted" not in told(page)
+    assert ", times" not in told(page)
+
+
+def test_measured_cells_make_a_sum_a_prediction(opened: Open, monkeypatch: pytest.MonkeyPatch) -> None:
+    def eight_cells(_model: Any, step: Any, *_: Any) -> Iterator[dict[Any, Any]]:
+        yield {(step, f"layers.{layer}.mlp.{kind}"): jobs.Measured(0.01 + layer / 1000, 0.005, 0.02, 100)
+               for layer in range(4) for kind in ("up", "down")}  # fmt: skip
+
+    monkeypatch.setattr(jobs, "measured", eight_cells)
+    page = opened("sensitivity")
+    assert "; all together are predicted to add +" in sentence(page)
+    assert told(page).count("Predicted, the sum of the parts: +") == 3
+    heat, against, curve = provenances(page)
+    assert " as the measured cells have it; measured on 100 tokens" in heat
+    assert " as the measured cells have it; measured on 100 tokens" in curve
+    assert ", times" not in against, "there the estimates stand as they are"
+
+
+@pytest.mark.usefixtures("unmeasured")
+def test_protecting_says_that_it_takes_more_bytes(opened: Open) -> None:
+    page = opened("sensitivity", sensed_bits_method="nf4")
+    assert "takes more bytes than the same everywhere" in control(page.button, "take-Protect the worst").help
 
 
 @pytest.mark.usefixtures("unmeasured")
