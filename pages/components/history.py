@@ -40,6 +40,7 @@ OF_THE_WHOLE = (REWRITE, CACHE)  # keys of what no matrix is chosen for
 AS_IS = "nothing"  # is rewritten first
 TEXT = "recipe"  # the key of the field where a recipe is typed
 KEPT: dict[str, Any] = {"bind": "query-params", "persist_state": "session"}  # in the address, and over pages
+FITTED = "fitted"  # where the session notes what was wanted of menus that do not offer it
 HEARD = "heard"  # the key of the control that says what the browser knows of
 LONGEST = 100  # steps that are remembered
 
@@ -82,6 +83,7 @@ def restore(state: Mapping[str, Any]) -> None:
         if key not in state:
             del st.session_state[key]
     st.session_state.update(state)
+    st.session_state.pop(FITTED, None)  # what is set is what is wanted
     st.session_state["told"] = st.session_state.get("told", 0) + 1
 
 

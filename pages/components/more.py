@@ -5,13 +5,14 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import Field, fields
-from typing import Annotated, Any, Literal, cast, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, Literal, NamedTuple, cast, get_args, get_origin, get_type_hints
 
 import streamlit as st
 
 from pages.components.history import (
     BLOCKS,
     CALIBRATION,
+    FITTED,
     KEPT,
     ONE,
     PATTERNS,
@@ -34,6 +35,14 @@ from reparam_core.registry import methods, splits
 
 GROUP = 64  # numbers under one scale, where nothing else is said
 POSITIVE = 1e-6  # stands for a limit that is itself not allowed
+
+
+class Fitted(NamedTuple):
+    """What a menu offered, what was wanted of it, and what it showed."""
+
+    options: list[Any]
+    wanted: Any
+    shown: Any
 
 
 def more_of(axis: str, chosen: str, model: Model) -> dict[str, Any]:
@@ -153,19 +162,30 @@ def _more_of_sparsity(kind: type[Method]) -> None:
 
 def _more_of_bits(kind: type[Method]) -> None:
     known = groups_of(kind)
-    fit_to(known, "bits_group")
+    fit_to(known, "bits_group", GROUP)
     st.selectbox("One grid for each", known, known.index(GROUP) if GROUP in known else 0, key="bits_group",
                  help="Numbers that share a scale: so many, or all of a row or of the matrix.", **KEPT)  # fmt: skip
     if kind.symmetric:
         st.toggle("Symmetric around zero", key="bits_symmetric", help="No zero point: a scale only.", **KEPT)
 
 
-def fit_to(options: Sequence[Any], key: str) -> None:
-    """Before a control is drawn: what another method took and this one does not gives way to the nearest, or the first."""
-    value = st.session_state.get(key)
-    if value is not None and value not in options:
-        numbers = [one for one in options if isinstance(one, int) and isinstance(value, int)]
-        st.session_state[key] = min(numbers, key=lambda one: abs(one - value), default=options[0])
+def fit_to(options: Sequence[Any], key: str, usual: Any = None) -> None:
+    """Before a control is drawn: what this method does not take gives way to the nearest, or the first, until one does.
+
+    `usual` is what is wanted before anything was chosen. In a menu with other options the value is set anew, so that the
+    address, which leaves out what is usual, says it where something else is usual now.
+    """
+    fitted: dict[str, Fitted] = st.session_state.setdefault(FITTED, {})
+    value = st.session_state.get(key, usual)
+    if value is None:
+        return
+    before = fitted.get(key, Fitted([*options], value, value))
+    wanted = before.wanted if value == before.shown else value
+    numbers = [one for one in options if isinstance(one, int) and isinstance(wanted, int)]
+    nearest = min(numbers, key=lambda one: abs(one - wanted), default=options[0])
+    fitted[key] = Fitted([*options], wanted, wanted if wanted in options else nearest)
+    if fitted[key].shown != value or fitted[key].options != before.options:
+        st.session_state[key] = fitted[key].shown
 
 
 AXIS_OPTIONS: Mapping[str, Callable[[type[Method]], None]] = {

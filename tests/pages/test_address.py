@@ -60,6 +60,29 @@ def test_what_the_link_said_and_was_changed_since_stays_changed(app: AppTest) ->
     assert attention.query_params == {"model": "embedded-seq2seq", "rank": "40"}
 
 
+def chosen(page: AppTest, key: str, value: str) -> AppTest:
+    """A menu set by hand, which a browser writes into the address itself."""
+    next(one for one in page.selectbox if one.key == key).set_value(value)
+    page.query_params[key] = value
+    return page.run()
+
+
+@pytest.mark.parametrize(("start", "between", "group"), [
+    ({}, [], 64), ({}, ["bits_method=binary", "bits_method=ternary"], 64), ({"bits_group": "128"}, ["bits_method=mxfp4"], 128),
+    ({}, ["bits_group=row"], "row"), ({"bits_method": "codebook"}, [], 64),
+])  # fmt: skip
+def test_the_address_says_what_the_menus_hold_after_a_method_that_takes_less(
+    opened: Open, start: dict[str, str], between: list[str], group: object
+) -> None:
+    page = opened("spectra", bits="4", **start)
+    for said in (*between, "bits_method=codebook", "bits_method=gptq"):
+        page = chosen(page, *said.split("="))
+    fresh = opened("spectra", **page.query_params)
+    for one in (page, fresh):
+        assert (one.session_state["bits"], one.session_state["bits_group"]) == (4, group)
+        assert not misread(one)
+
+
 def test_what_spectra_does_not_understand_is_told(opened: Open) -> None:
     page = opened("spectra", matrix="nonsense", role="layers.99.mlp.up", cut="9999", spectra_view="Everything")
     for said in ("matrix=nonsense (no control here takes it)", "role=layers.99.mlp.up (layers.0.attention.q is used)",

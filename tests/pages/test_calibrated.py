@@ -159,12 +159,34 @@ def test_time_left_is_expected_first_and_then_measured(monkeypatch: pytest.Monke
 
 
 def test_a_method_is_offered_what_it_takes(opened: Open) -> None:
-    """Widths and groups of another method give way, so that no choice of a method is a mistake."""
-    page = opened("trade_offs", bits="3", bits_symmetric="true", bits_group="64")
-    assert "3 bits in groups of 64, symmetric (rtn)" in sentence(page)
-    for name, told in (("mxfp4", "4 bits in groups of 32 (mxfp4)"), ("binary", "1 bit in groups of 32 (binary)")):
-        next(one for one in page.selectbox if one.key == "bits_method").set_value(name)
+    """Widths and groups of another method give way, so that no choice of a method is a mistake, and come back."""
+    page = opened("trade_offs", bits="3", bits_symmetric="true", bits_group="128")
+    assert "3 bits in groups of 128, symmetric (rtn)" in sentence(page)
+    for name, told in (("mxfp4", "4 bits in groups of 32 (mxfp4)"), ("binary", "1 bit in groups of 128 (binary)"),
+                       ("hqq", "3 bits in groups of 128 (hqq)")):  # fmt: skip
+        menu(page, "bits_method").set_value(name)
         page = settled(page.run())
         assert not page.exception
         assert not page.error, [one.value for one in page.error]
         assert told in sentence(page)
+
+
+def one_menu() -> None:
+    """The method and its menu of groups alone, with a recipe to load."""
+    import streamlit as st
+
+    from pages.components.history import KEPT, load_recipe
+    from pages.components.more import more_of
+    from reparam_core.models import load
+
+    method = st.selectbox("Method", ["rtn", "codebook"], 1, key="bits_method", **KEPT)
+    more_of("bits", method, load("embedded-decoder"))
+    st.button("Load", key="load", on_click=load_recipe, args=("rtn:4",))
+
+
+def test_what_a_recipe_says_does_not_give_way_to_what_was_wanted_before() -> None:
+    page = AppTest.from_function(one_menu).run()
+    assert menu(page, "bits_group").value == "row"
+    page = page.button(key="load").click().run()
+    assert (menu(page, "bits_method").value, menu(page, "bits_group").value) == ("rtn", "row")
+    assert page.query_params == {"bits_method": "rtn", "bits_group": "row"}
