@@ -10,7 +10,7 @@ from pages.components.address import read_address, say_misread
 from pages.components.attention_grid import attention_grid
 from pages.components.attention_panels import formulas, from_to, heads_table, numbers
 from pages.components.charts import chart, downloads
-from pages.components.controls import pick_model, pick_recipe
+from pages.components.controls import pick_model, pick_recipe, take_own_source
 from pages.components.errors import literal, show_error
 from pages.components.history import KEPT, undo_and_redo
 from pages.components.live import ask, failed, live
@@ -40,6 +40,7 @@ def page() -> None:
     title, doing, buttons = st.columns([3, 5, 4], vertical_alignment="center")
     title.title("Attention")
     told = st.container()
+    take_own_source()
     model = pick_model()
     recipe = pick_recipe(model)
     with buttons, st.container(horizontal=True, horizontal_alignment="right", gap="small"):

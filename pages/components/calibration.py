@@ -9,6 +9,7 @@ import streamlit as st
 
 from pages.components.history import CALIBRATION, KEPT, READ, calibration_texts
 from pages.components.more import fit_to
+from pages.components.own import Use, give_own
 from pages.components.words import read_words, source_titles
 from reparam_core.data import ENTRIES as TEXTS
 from reparam_core.data import SENTENCES, TABLES, calibration, fingerprint, fitting
@@ -21,11 +22,9 @@ USUAL = Calibration()
 HELP = ("Methods that look at data measure a matrix's inputs on this text. What is scored must not stand in it: the "
         "shipped ones are kept apart. Try the addresses alone: better on addresses, worse on the novel. A language model "
         "can also write its own, once: at a token a time that takes longer than reading.")  # fmt: skip
-HELP = ("Methods that look at data measure a matrix's inputs on this text. What is scored must not stand in it: the "
-        "shipped ones are kept apart. Try the addresses alone: better on addresses, worse on the novel. A language model "
-        "can also write its own, once: at a token a time that takes longer than reading.")  # fmt: skip
 # What kinds of text the shipped ones are; of one's own nothing is known.
 DOMAINS = {name: one.domains for name, one in TEXTS.items()} | {name: one.domains for name, one in TABLES.items()}
+OWN = Use("Calibrate on your own text", "Calibrate on this", "own_calibration", f"{CALIBRATION}text")
 LABELS = {"sentences": "Mixed with sentences"}
 TIPS = {"sequences": "How many are read: more take longer and are less by chance.", "length": "Of each, in tokens.",
         "sentences": "A share of the sequences is then of reviews, tweets and editorials, and not of this text: better where "
@@ -43,6 +42,8 @@ def pick_calibration(model: Model) -> dict[str, Any]:
                             **KEPT)  # fmt: skip
         places = [*st.columns(2), st]
         amount = {name: _amount(place, name) for place, name in zip(places, READ, strict=True)}
+        tokens = fitting(model, int(amount["length"]))
+        give_own(OWN, tokens, lambda path: calibration(model, str(path), 1, tokens))
         picked = {"text": text, **amount}
         _fewer(model, Calibration(**picked))
     return picked

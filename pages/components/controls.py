@@ -33,13 +33,14 @@ from pages.components.history import (
 from pages.components.keys_and_values import pick_cache
 from pages.components.live import ask, failed, live
 from pages.components.more import GROUP, explained, fit_to, more_of
+from pages.components.own import CHOSEN, Use, give_own
 from pages.components.places import IN_BLOCKS, KINDS, Place
 from pages.components.rewriting import pick_rewrite
 from pages.components.words import setting_words, source_titles
 from reparam_core import ReparamError
 from reparam_core.apply import check, suited
 from reparam_core.data import ENTRIES as TEXTS
-from reparam_core.data import fitting, keep_own, own_sources
+from reparam_core.data import fitting, own_sources
 from reparam_core.jobs import Ticket, fetched, loader
 from reparam_core.jobs.exploring import LENGTH
 from reparam_core.measure.evaluation import DEFAULT_SOURCES, evaluation
@@ -55,7 +56,6 @@ from reparam_core.store import store_warning
 SUFFIXES = {"causal": (".txt", ".csv"), "masked": (".txt",), "classification": (".csv",), "seq2seq": (".csv",)}
 OTHER = "another …"
 MORE = ":material/more_horiz:"  # as the label it has no chevron: where drawing is slow, a click on one shuts what it opened
-WORDS_A_TOKEN = 0.75  # of English
 FITTING = 1000  # recipes that are known to fit
 QUICK = 10.0  # seconds that a model may take to load without being asked for
 
@@ -139,33 +139,14 @@ def pick_sources(model: Model) -> list[str]:
             second = st.selectbox("Beside it", beside, 2 if len(known) > 1 else 0, key=f"beside_{kind}",
                                   format_func=lambda one: titles.get(one, one),
                                   help="A second text of another domain, side by side.", **KEPT)  # fmt: skip
-        _own_source(SUFFIXES[kind], model)
+        own_use = Use("Your own text or table", "Score on this", "own", f"text_{kind}", SUFFIXES[kind])
+        give_own(own_use, fitting(model, LENGTH), lambda path: evaluation(model, str(path), 1, LENGTH))
     return list(dict.fromkeys(one for one in (first, second) if one and one != "nothing"))
-
-
-def _own_source(suffixes: Sequence[str], model: Model) -> None:
-    """The user's own text, pasted or from a file, or own labelled table."""
-    tokens = fitting(model, LENGTH)
-    least = f"{tokens} tokens, about {round(WORDS_A_TOKEN * tokens, -1):.0f} words"
-    with st.popover("Your own text or table", width="stretch", icon=":material/upload_file:"):
-        pasted = st.text_area(f"Paste a text of at least {least}", key="own_text") if ".txt" in suffixes else ""
-        given = st.file_uploader("Or a file" if pasted or ".txt" in suffixes else "A CSV with the columns text and label",
-                                 [one[1:] for one in suffixes], key="own_file")  # fmt: skip
-        if st.button("Score on this", key="own_use", disabled=not (pasted or given)):
-            try:
-                content = given.getvalue() if given else pasted.encode()
-                suffix = ".csv" if given and given.name.lower().endswith(".csv") else ".txt"
-                name = given.name.rpartition(".")[0] if given else ""
-                path = keep_own(content, suffix, name, lambda path: evaluation(model, str(path), 1, LENGTH))
-                st.session_state["own_chosen"] = (f"text_{model.objective}", str(path))
-                st.rerun()
-            except ReparamError as error:
-                show_error(error, {"short": f"Give at least {least}."})
 
 
 def take_own_source() -> None:
     """Before the menus are drawn: what was just given is what is chosen."""
-    chosen = st.session_state.pop("own_chosen", None)
+    chosen = st.session_state.pop(CHOSEN, None)
     if chosen:
         st.session_state[chosen[0]] = chosen[1]
 

@@ -8,10 +8,12 @@ from streamlit.testing.v1 import AppTest
 from pages.components import progress
 from pages.components.more import duration, paper_of
 from pages.components.progress import with_time_left
+from reparam_core.data import own_sources
 from reparam_core.registry import methods
 from tests.pages.conftest import Open, sentence, settled
 from tests.pages.test_trade_offs import misread, slider
 
+OWN = " ".join(f"The ferry no {one} left its harbour, and {7 * one} gulls went after it." for one in range(300))
 FEW = {"calibration_sequences": "16", "calibration_length": "128"}
 
 
@@ -101,6 +103,39 @@ def test_what_is_scored_is_not_calibrated_on(opened: Open) -> None:
     page = opened("trade_offs", recipe=recipe)
     assert not page.exception
     assert any("tokens in a row that quality is measured on" in one.value for one in page.error)
+
+
+def calibrated_on(page: AppTest, content: str) -> AppTest:
+    """Pasted in the sidebar, to be calibrated on."""
+    next(one for one in page.text_area if one.key == "own_calibration_text").set_value(content)
+    return page.run().button(key="own_calibration_use").click().run()
+
+
+def test_an_own_text_is_calibrated_on_and_comes_with_the_address(opened: Open) -> None:
+    page = opened("trade_offs", sparsity="50", sparsity_method="wanda", calibration_sentences="50 %", **FEW)
+    page = settled(calibrated_on(page, OWN))
+    assert not page.exception
+    assert "calibrated on “The ferry no 0 left”, 50 % sentences" in sentence(page)
+    assert "tokens of “The ferry no 0 left”, 50 % sentences" in footers(page)
+    assert page.query_params["calibration_text"] == "The ferry no 0 left"
+    again = opened("trade_offs", **page.query_params)
+    assert sentence(again) == sentence(page)
+    assert not misread(again)
+    menu(again, "text_causal").set_value(own_sources(".txt")[0])
+    assert any("tokens in a row that quality is measured on" in one.value for one in settled(again.run()).error)
+
+
+def test_an_own_text_is_calibrated_on_where_nothing_is_scored(opened: Open) -> None:
+    page = opened("attention", sparsity="50", sparsity_method="wanda", **FEW)
+    page = settled(calibrated_on(page, OWN))
+    assert "calibrated on “The ferry no 0 left”" in sentence(page)
+
+
+def test_an_own_text_to_calibrate_on_that_is_too_short_is_not_kept(opened: Open) -> None:
+    page = calibrated_on(opened("trade_offs", sparsity="50", sparsity_method="wanda", **FEW), "Call me Ishmael.")
+    (line,) = [one.value for one in page.error]
+    assert line.endswith("Give at least 128 tokens, about 100 words.")
+    assert own_sources(".txt") == []
 
 
 @pytest.mark.parametrize(("parameters", "told"), [
