@@ -85,8 +85,10 @@ class Calibrating:
     def read(self, loaded: Any) -> Any:
         """The sequences, where a text was named; else the recipe's own calibration counts."""
         from reparam_core.apply import finished
+        from reparam_core.data import own_count
         from reparam_core.written import reading
 
+        own_count(self.sequences, self.sentences)  # what is no share is refused with any text, and without one
         if self.sentences and not self.name:
             raise ReparamError("--calibration-sentences mixes a named text.", "Name it with --calibration.")
         if not self.name:

@@ -260,8 +260,10 @@ def test_a_calibration_is_mixed_with_sentences(
            "calibration": {"text": "addresses-train", "sequences": 8, "length": 64, "sentences": 0.75}}  # fmt: skip
     asked = ("measure", "--model", DECODER, "--sequences", "1", "--length", "64", "--no-latency", "--no-tasks")
     assert answer(*asked, "--recipe", json.dumps(own))["nll"] == mixed["nll"]
-    for wrong in (("--calibration-sentences", "0.5"), ("--calibration", "mixture", "--calibration-sentences", "1")):
+    for wrong, told in ((("--calibration-sentences", "0.5"), "mixes a named text"),
+                        (("--calibration-sentences", "2"), "A share of 2.0 of the sequences cannot be sentences"),
+                        (("--calibration", "mixture", "--calibration-sentences", "1"), "A share of 1.0")):  # fmt: skip
         monkeypatch.setattr("sys.argv", ["reparam_core", *asked, *wrong])
         with pytest.raises(SystemExit, match="2"):
             cli.main()
-        assert "Error: " in capsys.readouterr().err
+        assert told in capsys.readouterr().err
