@@ -63,10 +63,18 @@ def share_words(share: float) -> str:
 
 
 def _fewer(model: Model, asked: Calibration) -> None:
-    """A text or a model that is too short gives less than was asked for."""
+    """A text or a model that is too short gives less than was asked for, perhaps too little."""
     count, length = amount_of(model, asked)
     if (count, length) != (asked.sequences, asked.length):
         st.caption(f"Read are {count} × {length} tokens: no more is to be had of this text and model.")
+    if told := too_few(model, count * length):
+        st.caption(told)
+
+
+def too_few(model: Model, tokens: int) -> str:
+    """What is said of fewer tokens than a matrix of the blocks has inputs; nothing of more."""
+    widest = max((one.shape[1] for one in model.matrices.values() if one.compressed_by_default), default=0)
+    return f"{tokens} tokens do not show all {widest} inputs of a matrix: take more." if tokens < widest else ""
 
 
 def amount_of(model: Model, asked: Calibration) -> tuple[int, int]:

@@ -6,9 +6,11 @@ import pytest
 from streamlit.testing.v1 import AppTest
 
 from pages.components import progress
+from pages.components.calibration import too_few
 from pages.components.more import duration, paper_of
 from pages.components.progress import with_time_left
 from reparam_core.data import own_sources
+from reparam_core.models import load
 from reparam_core.registry import methods
 from tests.pages.conftest import Open, sentence, settled
 from tests.pages.test_trade_offs import misread, slider
@@ -129,6 +131,12 @@ def test_an_own_text_is_calibrated_on_where_nothing_is_scored(opened: Open) -> N
     page = opened("attention", sparsity="50", sparsity_method="wanda", **FEW)
     page = settled(calibrated_on(page, OWN))
     assert "calibrated on “The ferry no 0 left”" in sentence(page)
+
+
+def test_fewer_tokens_than_inputs_are_told() -> None:
+    model = load("embedded-decoder")
+    assert too_few(model, 703) == "703 tokens do not show all 704 inputs of a matrix: take more."
+    assert not too_few(model, 704)
 
 
 def test_an_own_text_to_calibrate_on_that_is_too_short_is_not_kept(opened: Open) -> None:
