@@ -28,7 +28,6 @@ STATISTICS = {"one-shot": "of the untouched model", "sequential": "block by bloc
 SAME = "same"  # the setting is not spread over the matrices
 SPLITS = {axis: {SAME: "the same for each", **{name: f"by {name}: {one.summary}" for name, one in splits(axis).items()}}
           for axis in AXES}  # fmt: skip
-SPOKEN = RANK_UNITS | PATTERNS | STATISTICS  # what menus show in the place of a value
 CALIBRATED_ON = [name for name, one in TEXTS.items() if not one.scores]
 READ: dict[str, tuple[float, ...]] = {"sequences": (16, 32, 64, 128), "length": (128, 256, 512, 1024),
                                       "sentences": (0.0, 0.25, 0.5, 0.75)}  # fmt: skip
@@ -204,7 +203,7 @@ def _controls_of_calibration(told: Calibration) -> dict[str, Any] | None:
 
 def _controls_of_step(step: Step) -> dict[str, Any] | None:
     """The slider, its menus and the method's own fields; None where the slider has no such position."""
-    said = POSITIONS[step.axis](step.setting.model_dump())
+    said = None if step.shrinkage else POSITIONS[step.axis](step.setting.model_dump())  # shrinkage has no control
     if said is None or ("bits_group" in said and said["bits_group"] not in groups_of(type(step.method))):
         return None
     own = {f"{step.axis}_{step.method.name}_{name}": value for name, value in step.own_fields().items()}

@@ -103,6 +103,7 @@ def test_what_sliders_cannot_say_is_left_to_text() -> None:
                    '{"rules": [{"bits": {"method": "gptq", "bits": 4}}], "calibration": {"sequences": 7}}',
                    '{"rules": [{"bits": {"method": "gptq", "bits": 4}}], "calibration": {"text": "moby-dick"}}',
                    '{"rules": [{"bits": {"method": "gptq", "bits": 4}}], "calibration": {"sentences": 0.4}}',
+                   '{"rules": [{"bits": {"method": "gptq", "bits": 4, "shrinkage": 0.1}}]}',
                    '{"rules": [{"where": "layers.0.attention.q", "bits": {"method": "rtn", "bits": 4}}]}',
                    '{"rules": [{"bits": {"method": "rtn", "bits": 4}}, {"where": "*mlp*", "bits": null}]}'):  # fmt: skip
         assert controls_of(Recipe.parse(recipe).canonical) is None
