@@ -40,7 +40,7 @@ def reading(model: Model, name: str, count: int, length: int, offset: int = 0, s
 
 def written_before(model: Model, count: int, length: int, offset: int = 0, sentences: float = 0.0) -> Sequences | None:
     """What the model wrote when it was asked the same before."""
-    if model.objective != "causal":
+    if not model.writes_text:
         raise ReparamError(f"{model.name} writes no text of its own.", "Calibrate it on a text.")
     found = store().tensors(_name(model, own_count(count, sentences), fitting(model, length), offset))
     return with_sentences(model, _sequences(found["ids"], offset), count, sentences) if found else None

@@ -34,7 +34,7 @@ _amounts: dict[tuple[str, Calibration, str], tuple[int, int]] = {}
 
 def pick_calibration(model: Model) -> dict[str, Any]:
     """Text and amount in the sidebar, as a recipe has them."""
-    texts = [one for one in calibration_texts() if one != WRITTEN or model.objective == "causal"]
+    texts = [one for one in calibration_texts() if one != WRITTEN or model.writes_text]
     fit_to(texts, f"{CALIBRATION}text")  # another model may write nothing
     titles = source_titles(texts)
     with st.sidebar:

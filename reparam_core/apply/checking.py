@@ -15,7 +15,7 @@ from reparam_core.apply.steps import Plan, first, in_order, nothing_left, nothin
 from reparam_core.data import Sequences
 from reparam_core.data import calibration as sequences_of
 from reparam_core.errors import ReparamError
-from reparam_core.methods.base import Method
+from reparam_core.methods.base import Method, shape_of
 from reparam_core.models import Model
 from reparam_core.recipes import Recipe, Step
 from reparam_core.written import WRITTEN, reading, written_before
@@ -111,7 +111,7 @@ def _leaf_shapes(model: Model, role: str, step: Step) -> list[Shape]:
     leaves = model.packed[role].leaves()
     if not leaves and model.packed[role].operations:
         raise nothing_left(role, model.packed[role], step)
-    return [(leaf.weight.shape[0], leaf.weight.shape[1]) for leaf in leaves]
+    return [shape_of(leaf) for leaf in leaves]
 
 
 def _only_looked_up(model: Model, role: str) -> bool:

@@ -38,7 +38,7 @@ def latency_steps(
     """
     inputs = {name: value[:1] for name, value in inputs.items()}
     modules = {"setting": setting.module, "base": base(setting.model, setting.dtype).module}
-    tokens = decode if setting.model.objective == "causal" else 0
+    tokens = decode if setting.model.writes_text else 0
     times: dict[str, list[tuple[float, float | None]]] = {name: [] for name in modules}
     kernels = "; ".join(sorted({form.kernel for form in setting.forms.values()})) or DENSE
     known: dict[str, Any] = {}

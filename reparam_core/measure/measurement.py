@@ -180,7 +180,7 @@ def _notes(
         "latency: not asked for": asked and not latency,
         "latency: nothing to time without a head": asked is None,
         "decode_ms_per_token, decode: only a causal model writes token by token":
-            timed_at_all and setting.model.objective != "causal",
+            timed_at_all and not setting.model.writes_text,
         "cache_bytes_per_token, cache_bytes_per_token_base: no text is written token by token, so no keys and values are kept":
             not cached_roles(setting.model),
         "accuracy_ci95, delta_ci95: fewer than 16 answers": any(not one["accuracy_ci95"] for one in reports.values()),

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import re
 from abc import abstractmethod
-from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Annotated, ClassVar
@@ -15,7 +14,7 @@ from pydantic import Field
 from torch import Tensor
 
 from reparam_core.errors import ReparamError
-from reparam_core.methods.base import Method, Prepared, Unit, finite, role_of, statistics_of
+from reparam_core.methods.base import Method, Prepared, Unit, finite, role_of, shape_of, statistics_of
 from reparam_core.methods.hessian import inverse_factor, walk_columns
 from reparam_core.methods.settings import SparsitySetting
 from reparam_core.parametrizations import Dense, Leaf, Parametrization, Sliced
@@ -53,8 +52,8 @@ class Removing(Method):
                                f"Give a fraction, as in {self.name}:0.25.")  # fmt: skip
 
     def units_of(self, block: Block) -> str:
-        """What its units are called."""
-        return "units"
+        """What its units are called, as the block has them."""
+        return self.removes
 
     def worked(self, leaves: Block, setting: SparsitySetting) -> str:
         self.refuse(setting, (0, 0))
@@ -113,7 +112,7 @@ class RemovingUnits(Removing):
 
     def _cut(self, name: str, leaf: Leaf, kept: Tensor, prepared: Prepared) -> Parametrization:
         """The leaf without the rows or the columns of what is not kept."""
-        count, shape = len(prepared["scores"]), (leaf.weight.shape[0], leaf.weight.shape[1])
+        count, shape = len(prepared["scores"]), shape_of(leaf)
         if len(kept) == count:
             return Dense(leaf.weight, leaf.storage)
         if leads_out(name):
@@ -205,22 +204,19 @@ class RemovingHeads(RemovingUnits):
     def units_of(self, block: Block) -> str:
         rows = {role_of(name).rpartition(".")[2]: leaf.weight.shape[0] for name, leaf in block.items()}
         shared = rows["q"] // rows["k"]
-        return "attention heads" if shared == 1 else f"key/value heads (each with its {shared} heads of queries)"
+        return super().units_of(block) if shared == 1 else f"key/value heads (each with its {shared} heads of queries)"
 
 
 class RemovingNeurons(RemovingUnits):
     """Hidden neurons of an MLP, gated or not."""
 
-    removes: ClassVar[str] = "MLP neurons"
+    removes: ClassVar[str] = "hidden neurons"
     takes: ClassVar[str] = "every matrix of an MLP together"
 
     members: ClassVar[re.Pattern[str]] = re.compile(rf"({STACK}\.mlp)\.(?:up|gate|down)")
 
     def count(self, block: Block) -> int:
         return out_of(block).weight.shape[1]
-
-    def units_of(self, block: Block) -> str:
-        return "hidden neurons"
 
 
 class RemovingLayers(Removing):
@@ -241,10 +237,10 @@ class RemovingLayers(Removing):
     def worked(self, leaves: Block, setting: SparsitySetting) -> str:
         self.refuse(setting, (0, 0))
         layers = {block for name in leaves if (block := self.block(role_of(name)))}
-        stacks = Counter(layer.rpartition("layers.")[0] for layer in layers)
-        gone = sum(going(count, setting.fraction or 0) for count in stacks.values())
+        counts = [len(stack) for stack in stacks(layers)]
+        gone = sum(going(count, setting.fraction or 0) for count in counts)
         told = f"{gone:,} of {len(layers):,} layers go"
-        return told if gone else f"{told}; the first goes at {math.ceil(100 / max(stacks.values()))} %"
+        return told if gone else f"{told}; the first goes at {math.ceil(100 / max(counts))} %"
 
     @abstractmethod
     def score(self, block: Block) -> Tensor:
@@ -271,7 +267,7 @@ class RemovingLayers(Removing):
 
     def _gone(self, name: str, leaf: Leaf) -> Sliced:
         """A matrix of which nothing is left, but for what is added in its place."""
-        shape, none = (leaf.weight.shape[0], leaf.weight.shape[1]), torch.empty(0, dtype=torch.int64)
+        shape, none = shape_of(leaf), torch.empty(0, dtype=torch.int64)
         added = self.added(leaf) if leads_out(name) else None
         if added is None:
             return Sliced(Dense(leaf.weight[:0], leaf.storage), shape, none, None)

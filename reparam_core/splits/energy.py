@@ -6,7 +6,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from reparam_core.methods.base import Method
+from reparam_core.methods.base import Method, shape_of
 from reparam_core.methods.settings import RankSetting
 from reparam_core.parametrizations import Leaf
 from reparam_core.registry import register_split
@@ -40,7 +40,7 @@ class Energy(Split):
     def settings(
         self, method: Method, setting: RankSetting, leaves: Mapping[str, Leaf], prepared: Prepared
     ) -> Generator[float, None, dict[str, RankSetting]]:
-        shapes = {role: (leaf.weight.shape[0], leaf.weight.shape[1]) for role, leaf in leaves.items()}
+        shapes = {role: shape_of(leaf) for role, leaf in leaves.items()}
         budget = sum(setting.resolve(shape) * sum(shape) for shape in shapes.values())
         gains, costs, owners = [], [], []
         for index, (role, shape) in enumerate(shapes.items()):

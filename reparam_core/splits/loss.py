@@ -4,7 +4,7 @@ from collections.abc import Generator, Mapping
 from typing import Any, ClassVar
 
 from reparam_core import registry
-from reparam_core.methods.base import SEPARATOR, Method, statistics_of
+from reparam_core.methods.base import SEPARATOR, Method, shape_of, statistics_of
 from reparam_core.methods.settings import BitsSetting, RankSetting, Setting, SparsitySetting
 from reparam_core.parametrizations import Leaf
 from reparam_core.splits.base import Prepared, Split
@@ -64,7 +64,7 @@ def _options(method: Method, setting: Setting, role: str, leaf: Leaf, prepared: 
     name = f"{role}{SEPARATOR}{leaf.path}"
     made = dict(prepared(role)) if tried is method else tried.prepare({name: leaf})
     known, found = statistics_of(leaf), []
-    for one, cost in LADDERS[method.axis](method, setting, (leaf.weight.shape[0], leaf.weight.shape[1])):
+    for one, cost in LADDERS[method.axis](method, setting, shape_of(leaf)):
         change = tried.at(made, {name: leaf}, one)[name].dense() - leaf.weight
         found.append(Option(one, second_order(change, known), cost))
     return found

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor, hardshrink
 
-from reparam_core.methods.base import Method, Prepared, Unit, finite
+from reparam_core.methods.base import Method, Prepared, Unit, finite, shape_of
 from reparam_core.methods.patterns import gone_by, pruned
 from reparam_core.methods.settings import SparsitySetting
 from reparam_core.parametrizations import Dense, Leaf, Parametrization, Sparse
@@ -40,7 +40,7 @@ class Magnitude(Method):
         self, prepared: Prepared, leaves: Mapping[str, Leaf], setting: SparsitySetting
     ) -> dict[str, Parametrization]:
         for leaf in leaves.values():
-            self.refuse(setting, (leaf.weight.shape[0], leaf.weight.shape[1]))
+            self.refuse(setting, shape_of(leaf))
         if setting.kept_of is not None or setting.block is not None:
             return {role: pruned(leaf, gone_by(leaf.weight.abs(), setting)) for role, leaf in leaves.items()}
         if setting.fraction is None:

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from pydantic import Field
 from torch import Tensor
 
-from reparam_core.methods.base import Prepared, finite
+from reparam_core.methods.base import Prepared, finite, shape_of
 from reparam_core.methods.patterns import ByScore, gone_by, pruned
 from reparam_core.methods.settings import SparsitySetting
 from reparam_core.parametrizations import Leaf, Parametrization
@@ -39,7 +39,7 @@ class Random(ByScore):
         self, prepared: Prepared, leaves: Mapping[str, Leaf], setting: SparsitySetting
     ) -> dict[str, Parametrization]:
         ((name, leaf),) = leaves.items()
-        shape = leaf.weight.shape[0], leaf.weight.shape[1]
+        shape = shape_of(leaf)
         self.refuse(setting, shape)
         return {name: pruned(leaf, gone_by(_drawn(shape, [self.seed, *name.encode()]), setting))}
 
